@@ -1,0 +1,81 @@
+"""Which lists there are and what is set for them: read-only views for the doors and for rules, fetched with as little SQL as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import listtype
+from .config import Config
+from .models import Domain, ListSetting, MailingList, OldName, now
+from .setting import SettingError
+
+
+@dataclass(frozen=True, slots=True)
+class ListView:
+    """A list as it stands now. `list["post"]` is the value of a setting, whoever set it."""
+
+    id: int
+    name: str
+    domain: str
+    list_id: str
+    status: str
+    type: str
+    subject: str
+    settings: Mapping[str, Any]
+    origins: Mapping[str, str]
+
+    def __getitem__(self, key: str) -> Any:
+        return self.settings[key]
+
+    @property
+    def address(self) -> str:
+        return f"{self.name}@{self.domain}"
+
+    def sub(self, function: str, token: str = "") -> str:
+        """The list's address for a function: `LIST-bounces@domain`, `LIST-confirm+TOKEN@domain`."""
+        return f"{self.name}-{function}{'+' + token if token else ''}@{self.domain}"
+
+
+def view(row: MailingList, config: Config) -> ListView:
+    """The view of a row of the table."""
+    own: dict[str, Any] = {}
+    for key, text in ListSetting.select(ListSetting.key, ListSetting.value).where(ListSetting.list == row).tuples():
+        if key in listtype.SETTINGS:  # a setting of a later version is kept, and not looked at
+            try:
+                own[key] = listtype.SETTINGS[key].read(text)
+            except SettingError:
+                continue  # its type was narrowed since: the default serves
+    resolved = listtype.resolve(row.type, own, config["site.language"])
+    return ListView(
+        id=row.id,
+        name=row.name,
+        domain=row.domain.name,
+        list_id=row.list_id,
+        status=row.status,
+        type=row.type,
+        subject=row.subject,
+        settings={key: value for key, (value, _origin) in resolved.items()},
+        origins={key: origin for key, (_value, origin) in resolved.items()},
+    )
+
+
+def find(name: str, domain: str, config: Config) -> ListView | None:
+    """The list of that name, or of that old name for as long as it answers. Names and domains are in lower case."""
+    row = (MailingList.select(MailingList, Domain).join(Domain).where(Domain.name == domain, MailingList.name == name)).first()
+    if row is None:
+        old = (OldName.select(OldName.list).join(Domain).where(Domain.name == domain, OldName.name == name, OldName.until > now())).first()
+        row = old and by_id(old.list_id)
+    return view(row, config) if row else None
+
+
+def by_id(list_id: int) -> MailingList | None:
+    """The row of that number, with its domain."""
+    row: MailingList | None = MailingList.select(MailingList, Domain).join(Domain).where(MailingList.id == list_id).first()
+    return row
+
+
+def domains() -> frozenset[str]:
+    """The domains that lists live in."""
+    return frozenset(name for (name,) in Domain.select(Domain.name).tuples())
