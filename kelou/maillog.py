@@ -45,5 +45,7 @@ def quote(text: str) -> str:
     text = text if len(text) <= 300 else text[:299] + "…"
     if text.isprintable() and not set(text) & set(' "=\\'):
         return text
-    shown = "".join(c if c.isprintable() and c not in '"\\' else {'"': '\\"', "\\": "\\\\"}.get(c) or c.encode("unicode_escape").decode() for c in text)
+    shown = "".join(
+        c if c.isprintable() and c not in '"\\' else {'"': '\\"', "\\": "\\\\"}.get(c) or c.encode("unicode_escape").decode() for c in text
+    )
     return f'"{shown}"'

@@ -23,7 +23,6 @@ _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?\s]*)\?=")
 _BETWEEN_WORDS = re.compile(r"(=\?[^?\s]{1,60}\?[bBqQ]\?[^?\s]*\?=)[ \t\r\n]+(?==\?[^?\s]{1,60}\?[bBqQ]\?[^?\s]*\?=)")
 
 
-
 @dataclass(frozen=True, slots=True)
 class Field:
     """One header field as it stands in the message."""
@@ -170,7 +169,8 @@ def _decode_word(match: re.Match[str]) -> str:
 
 def _encode(text: str, used: int) -> str:
     """Encoded words in UTF-8, none over 75 characters, no character cut in two (RFC 2047 sections 2 and 5)."""
-    words, chunk = [], b""
+    words: list[bytes] = []
+    chunk = b""
     room = 75 - len("=?utf-8?b??=")
     for char in text:
         encoded = char.encode("utf-8", "replace")

@@ -243,5 +243,21 @@ class Audit(Base):
     after = TextField(default="")
 
 
-TABLES = (Domain, MailingList, ListSetting, OldName, Account, Listmaster, Role, Subscription, Block, Post, Chunk, HeldPost, Token, Bounce, Audit)
+TABLES = (
+    Domain,
+    MailingList,
+    ListSetting,
+    OldName,
+    Account,
+    Listmaster,
+    Role,
+    Subscription,
+    Block,
+    Post,
+    Chunk,
+    HeldPost,
+    Token,
+    Bounce,
+    Audit,
+)
 __all__ = [*(t.__name__ for t in TABLES), "SQL", "TABLES", "Base", "db", "now"]

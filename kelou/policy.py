@@ -15,6 +15,7 @@ from .i18n import N_, _
 from .reading import Reading
 from .reply import Reply
 from .setting import SIZE
+from .standing import Standing
 
 
 class Action(enum.Enum):
@@ -31,17 +32,6 @@ class Author:
 
     address: str = ""
     why: str = "not checked"
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What the address in From: is to the list, whether or not it is proved."""
-
-    owner: bool = False
-    moderator: bool = False
-    subscriber: bool = False
-    posting: str = ""  # a subscriber's own: hold, accept, refuse
-    blocked: str = ""  # the pattern of the block list that matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +66,12 @@ Rule = Callable[[Facts], Decision | None]
 def pending(facts: Facts) -> Decision | None:
     """The list is not active yet."""
     if facts.list.status == "pending":
-        return _reject("pending", "5.7.1", N_("The list {list} is not active yet; write to its owners, or try again once they tell you that it is."), facts)
+        return _reject(
+            "pending",
+            "5.7.1",
+            N_("The list {list} is not active yet; write to its owners, or try again once they tell you that it is."),
+            facts,
+        )
     return None
 
 
@@ -90,7 +85,9 @@ def closed(facts: Facts) -> Decision | None:
 def too_large(facts: Facts) -> Decision | None:
     """The post is larger than the list takes."""
     if facts.size > facts.list["max_size"]:
-        text = N_("The list {list} takes posts of up to {limit}; yours is larger. Send a smaller one, or put the file elsewhere and send a link.")
+        text = N_(
+            "The list {list} takes posts of up to {limit}; yours is larger. Send a smaller one, or put the file elsewhere and send a link."
+        )
         return _reject("too_large", "5.3.4", text, facts)
     return None
 
@@ -110,22 +107,30 @@ def automatic(facts: Facts) -> Decision | None:
     if facts.list["automatic"] == "accept" and facts.reverse_path:
         return None
     if not facts.reverse_path or (facts.reading and facts.reading.automatic):
-        return _reject("automatic", "5.7.1", N_("The list {list} takes no automatic messages. People reach it from an ordinary mail program."), facts)
+        return _reject(
+            "automatic", "5.7.1", N_("The list {list} takes no automatic messages. People reach it from an ordinary mail program."), facts
+        )
     return None
 
 
 def malformed(facts: Facts) -> Decision | None:
     """It is no proper message: its header can not be read, or its parts are nested beyond measure."""
     if facts.reading and facts.reading.problem:
-        decision = _reject("malformed", "5.6.0", N_("The list {list} can not take this message: {problem}. Send it again from an ordinary mail program."), facts)
-        return decision
+        return _reject(
+            "malformed",
+            "5.6.0",
+            N_("The list {list} can not take this message: {problem}. Send it again from an ordinary mail program."),
+            facts,
+        )
     return None
 
 
 def no_author(facts: Facts) -> Decision | None:
     """From: is missing, there are several, or it does not name exactly one address (RFC 5322 section 3.6.2)."""
     if facts.reading and not facts.reading.author_key:
-        return _reject("no_author", "5.6.0", N_("The From field of your message does not name one author; the list {list} needs exactly one."), facts)
+        return _reject(
+            "no_author", "5.6.0", N_("The From field of your message does not name one author; the list {list} needs exactly one."), facts
+        )
     return None
 
 
@@ -144,12 +149,14 @@ def not_allowed(facts: Facts) -> Decision | None:
     if facts.reading is None:
         return None
     staff = who.owner or who.moderator
-    if staff and policy != "owners" or who.owner:
+    if (staff and policy != "owners") or who.owner:
         if facts.list["moderators_held"]:
             return Decision(Action.HOLD, "moderators_held")
         return None
     if who.posting == "refuse":
-        return _reject("not_allowed", "5.7.1", N_("Your posts to the list {list} are not accepted. Its owners can tell you why: {owner}"), facts)
+        return _reject(
+            "not_allowed", "5.7.1", N_("Your posts to the list {list} are not accepted. Its owners can tell you why: {owner}"), facts
+        )
     if who.posting == "hold":
         return Decision(Action.HOLD, "always_held")
     if who.posting == "accept":
@@ -159,10 +166,14 @@ def not_allowed(facts: Facts) -> Decision | None:
     if policy == "subscribers-others-held" and not who.subscriber:
         return Decision(Action.HOLD, "not_subscribed")
     if policy in ("subscribers", "subscribers-held") and not who.subscriber:
-        text = N_("Only subscribers post to the list {list}. Subscribe first, write from the address you subscribed with, or write to {owner}")
+        text = N_(
+            "Only subscribers post to the list {list}. Subscribe first, write from the address you subscribed with, or write to {owner}"
+        )
         return _reject("not_allowed", "5.7.1", text, facts)
     if policy == "moderators":
-        return _reject("not_allowed", "5.7.1", N_("Only its owners and moderators post to the list {list}. Write to them at {owner}"), facts)
+        return _reject(
+            "not_allowed", "5.7.1", N_("Only its owners and moderators post to the list {list}. Write to them at {owner}"), facts
+        )
     if policy == "owners":
         return _reject("not_allowed", "5.7.1", N_("Only its owners post to the list {list}. Write to them at {owner}"), facts)
     return None

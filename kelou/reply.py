@@ -37,4 +37,4 @@ def to_ascii(text: str) -> str:
     """Text without accents and control characters; what has no ASCII form becomes `?`."""
     plain = unicodedata.normalize("NFKD", text.replace("’", "'").replace("«", '"').replace("»", '"').replace("œ", "oe").replace("…", "..."))
     kept = "".join(c for c in plain if not unicodedata.combining(c))
-    return " ".join(kept.encode("ascii", "replace").decode("ascii").translate({c: " " for c in [*range(32), 127]}).split())
+    return " ".join(kept.encode("ascii", "replace").decode("ascii").translate(dict.fromkeys([*range(32), 127], " ")).split())

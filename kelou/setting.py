@@ -44,8 +44,9 @@ class Setting:
         try:
             return self.kind.read(value)
         except (ValueError, TypeError, AttributeError) as error:
-            raise SettingError(_("{key}: {value!r} is not right; it must be {says}").format(
-                key=self.key, value=value, says=_(self.kind.says))) from error
+            raise SettingError(
+                _("{key}: {value!r} is not right; it must be {says}").format(key=self.key, value=value, says=_(self.kind.says))
+            ) from error
 
     def show(self, value: Any) -> str:
         """The value as the admin writes it."""
@@ -68,7 +69,18 @@ def table(settings: Iterable[Setting]) -> dict[str, Setting]:
 
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 _TIMES = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_WORDS = {"yes": True, "true": True, "on": True, "1": True, "oui": True, "no": False, "false": False, "off": False, "0": False, "non": False}
+_WORDS = {
+    "yes": True,
+    "true": True,
+    "on": True,
+    "1": True,
+    "oui": True,
+    "no": False,
+    "false": False,
+    "off": False,
+    "0": False,
+    "non": False,
+}
 
 
 def _bool(value: Any) -> bool:

@@ -1,0 +1,40 @@
+"""The facts of a decision, gathered from the envelope, the message and the database: the same for both doors, so that they decide the same."""
+
+from __future__ import annotations
+
+from . import standing
+from .address import AddressError, parse
+from .directory import ListView
+from .message import Message
+from .policy import Author, Facts
+from .reading import read
+
+
+def of_envelope(the_list: ListView, reverse_path: str, size: int = 0) -> Facts:
+    """What is known at RCPT: the list, the reverse-path (without brackets, empty for the null one) and the size the client announced, if any."""
+    return Facts(
+        list=the_list,
+        reverse_path=reverse_path,
+        size=size,
+        standing=standing.Standing(blocked=standing.blocked(the_list.id, _key(reverse_path))),
+    )
+
+
+def of_message(the_list: ListView, reverse_path: str, message: Message, size: int, author: Author) -> Facts:
+    """What is known when the message is there; `size` counts all of it, in octets."""
+    reading = read(message)
+    return Facts(
+        list=the_list,
+        reverse_path=reverse_path,
+        size=size,
+        reading=reading,
+        author=author,
+        standing=standing.of(the_list.id, reading.author_key, _key(reverse_path)),
+    )
+
+
+def _key(reverse_path: str) -> str:
+    try:
+        return parse(reverse_path).key
+    except AddressError:
+        return ""
