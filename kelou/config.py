@@ -17,85 +17,37 @@ from .setting import BOOL, DURATION, ENDPOINT, ENDPOINTS, INT, LINE, LINES, Sett
 
 DEFAULT_PATH = Path("/etc/kelou/kelou.toml")
 
-SETTINGS = table(
-    [
-        Setting("site.name", LINE, "Kelou", N_("What the service calls itself in its notices.")),
-        Setting(
-            "site.language", choice(*LANGUAGES), "fr", N_("The language of notices to people whose own is not known, and of new lists.")
-        ),
-        Setting(
-            "site.command_addresses",
-            LINES,
-            ("sympa",),
-            N_("Local parts of the command address in each list domain; footers and headers name the first."),
-        ),
-        Setting(
-            "database.url",
-            LINE,
-            "sqlite:////var/lib/kelou/kelou.db",
-            N_("The database: sqlite:///PATH, or postgresql://USER:PASSWORD@HOST/NAME for several hosts."),
-        ),
-        Setting(
-            "secret.file",
-            LINE,
-            "/var/lib/kelou/secret",
-            N_("The file with this site's secret; kelou init makes it, several hosts share it."),
-        ),
-        Setting(
-            "postfix.sockets",
-            LINE,
-            "/var/spool/postfix/kelou",
-            N_(
-                "The folder of the sockets for Postfix: milter.sock, lmtp.sock and map.sock. Inside Postfix's queue directory it works chrooted too."
-            ),
-        ),
-        Setting(
-            "postfix.reinjection",
-            ENDPOINT,
-            "127.0.0.1:10026",
-            N_("The smtpd that takes what lists send; master.cf's service of that port signs it."),
-        ),
-        Setting("postfix.command_directory", LINE, "/usr/sbin", N_("Where postconf, postfix and postqueue are.")),
-        Setting("postfix.config_directory", LINE, "/etc/postfix", N_("The folder of main.cf and master.cf.")),
-        Setting(
-            "authors.trusted_daemons",
-            LINES,
-            ("SUBMISSION",),
-            N_(
-                "Names (milter_macro_daemon_name) of smtpd services whose clients may write as any author, as a submission service that checks its clients."
-            ),
-        ),
-        Setting(
-            "authors.sasl",
-            choice("same", "any", "no"),
-            "same",
-            N_("What a SASL login proves: that the author is the login's own address (same), any author (any), or nothing (no)."),
-        ),
-        Setting(
-            "authors.authserv_ids",
-            LINES,
-            (),
-            N_(
-                "Names of verifiers of this host whose Authentication-Results are believed; empty: Kelou verifies DKIM, SPF and DMARC itself."
-            ),
-        ),
-        Setting(
-            "authors.unauthenticated",
-            choice("hold", "confirm", "refuse"),
-            "hold",
-            N_("What happens to a post whose author, who could post, is not authenticated."),
-        ),
-        Setting("dns.resolvers", ENDPOINTS, (), N_("Name servers to ask; empty: those of the system.")),
-        Setting("dns.timeout", DURATION, 5, N_("How long one DNS answer may take.")),
-        Setting("dkim.directory", LINE, "/etc/kelou/dkim", N_("The folder of the DKIM keys.")),
-        Setting("distribution.chunk", INT, 500, N_("Recipients in one transaction with Postfix; the most that is in doubt after a crash.")),
-        Setting("distribution.connections", INT, 4, N_("Connections to Postfix for one post.")),
-        Setting("lists.pending_subscribers", BOOL, False, N_("Whether subscribers may be added to a list that is not active yet.")),
-        Setting("lists.renamed", DURATION, 180 * 86400, N_("How long a renamed list's old address goes on taking mail.")),
-        Setting("mta_sts.url", LINE, "", N_("Where postfix-mta-sts-resolver listens, for example 127.0.0.1:8461; empty: not used.")),
-        Setting("log.level", choice("error", "warning", "info", "debug"), "info", N_("What the daemons log.")),
-    ]
-)
+SETTINGS = table([
+    Setting("site.name", LINE, "Kelou", N_("What the service calls itself in its notices.")),
+    Setting("site.language", choice(*LANGUAGES), "fr", N_("The language of notices to people whose own is not known, and of new lists.")),
+    Setting("site.command_addresses", LINES, ("sympa",),
+            N_("Local parts of the command address in each list domain; footers and headers name the first.")),
+    Setting("database.url", LINE, "sqlite:////var/lib/kelou/kelou.db",
+            N_("The database: sqlite:///PATH, or postgresql://USER:PASSWORD@HOST/NAME for several hosts.")),
+    Setting("secret.file", LINE, "/var/lib/kelou/secret", N_("The file with this site's secret; kelou init makes it, several hosts share it.")),
+    Setting("postfix.sockets", LINE, "/var/spool/postfix/kelou",
+            N_("The folder of the sockets for Postfix: milter.sock, lmtp.sock and map.sock. Inside Postfix's queue directory it works chrooted too.")),
+    Setting("postfix.reinjection", ENDPOINT, "127.0.0.1:10026", N_("The smtpd that takes what lists send; master.cf's service of that port signs it.")),
+    Setting("postfix.command_directory", LINE, "/usr/sbin", N_("Where postconf, postfix and postqueue are.")),
+    Setting("postfix.config_directory", LINE, "/etc/postfix", N_("The folder of main.cf and master.cf.")),
+    Setting("authors.trusted_daemons", LINES, ("SUBMISSION",),
+            N_("Names (milter_macro_daemon_name) of smtpd services whose clients may write as any author, as a submission service that checks its clients.")),
+    Setting("authors.sasl", choice("same", "any", "no"), "same",
+            N_("What a SASL login proves: that the author is the login's own address (same), any author (any), or nothing (no).")),
+    Setting("authors.authserv_ids", LINES, (),
+            N_("Names of verifiers of this host whose Authentication-Results are believed; empty: Kelou verifies DKIM, SPF and DMARC itself.")),
+    Setting("authors.unauthenticated", choice("hold", "confirm", "refuse"), "hold",
+            N_("What happens to a post whose author, who could post, is not authenticated.")),
+    Setting("dns.resolvers", ENDPOINTS, (), N_("Name servers to ask; empty: those of the system.")),
+    Setting("dns.timeout", DURATION, 5, N_("How long one DNS answer may take.")),
+    Setting("dkim.directory", LINE, "/etc/kelou/dkim", N_("The folder of the DKIM keys.")),
+    Setting("distribution.chunk", INT, 500, N_("Recipients in one transaction with Postfix; the most that is in doubt after a crash.")),
+    Setting("distribution.connections", INT, 4, N_("Connections to Postfix for one post.")),
+    Setting("lists.pending_subscribers", BOOL, False, N_("Whether subscribers may be added to a list that is not active yet.")),
+    Setting("lists.renamed", DURATION, 180 * 86400, N_("How long a renamed list's old address goes on taking mail.")),
+    Setting("mta_sts.url", LINE, "", N_("Where postfix-mta-sts-resolver listens, for example 127.0.0.1:8461; empty: not used.")),
+    Setting("log.level", choice("error", "warning", "info", "debug"), "info", N_("What the daemons log.")),
+])
 
 
 @dataclass(frozen=True)

@@ -15,46 +15,25 @@ POST = ("anyone", "subscribers", "subscribers-others-held", "subscribers-held", 
 
 FOOTER = N_("-- \n{subject}\nTo unsubscribe: {unsubscribe}")
 
-SETTINGS = table(
-    [
-        Setting(
-            "post",
-            choice(*POST),
-            "subscribers",
-            N_(
-                "Who may post: anyone; subscribers (the rest is refused); subscribers-others-held; subscribers-held (theirs are held, the rest is refused); "
-                "moderators (and owners, the rest is refused); moderated (the rest is held); owners (the rest is refused); closed (nobody)."
-            ),
-        ),
-        Setting("moderators_held", BOOL, False, N_("Whether the posts of moderators and owners are held too.")),
-        Setting("automatic", choice("refuse", "accept"), "refuse", N_("What happens to mail that a program wrote.")),
-        Setting("max_size", SIZE, 5 * 1024**2, N_("The largest post, with its header.")),
-        Setting(
-            "subject_tag",
-            LINE,
-            "",
-            N_(
-                "Put before the subject in brackets; {list} is the list's name. Empty: the subject stays, and the author's signature with it."
-            ),
-        ),
-        Setting(
-            "footer",
-            TEXT,
-            "",
-            N_(
-                "Put below each post; {list}, {address}, {subject} and {unsubscribe} are filled in. Empty: the post stays, and the author's signature with it."
-            ),
-        ),
-        Setting("reply_to", choice("author", "list", "both", "address"), "author", N_("Where a reply goes.")),
-        Setting("reply_to_address", ADDRESS, "", N_("The address that replies go to where reply_to is address.")),
-        Setting("reply_to_force", BOOL, False, N_("Whether a Reply-To that the author wrote is overridden.")),
-        Setting("own_posts", BOOL, True, N_("Whether new subscribers receive their own posts.")),
-        Setting("delivery", choice("shared"), "shared", N_("How copies are made: shared, one body for all."), owner=False),
-        Setting("announce", BOOL, False, N_("Whether subscribers are told in List-Post that they can not post.")),
-        Setting("language", choice(*LANGUAGES), "fr", N_("The language of the list's notices and refusals.")),
-        Setting("max_subscribers", INT, 0, N_("The most subscribers the list may have; 0: no limit."), owner=False),
-    ]
-)
+SETTINGS = table([
+    Setting("post", choice(*POST), "subscribers", N_(
+        "Who may post: anyone; subscribers (the rest is refused); subscribers-others-held; subscribers-held (theirs are held, the rest is refused); "
+        "moderators (and owners, the rest is refused); moderated (the rest is held); owners (the rest is refused); closed (nobody).")),
+    Setting("moderators_held", BOOL, False, N_("Whether the posts of moderators and owners are held too.")),
+    Setting("automatic", choice("refuse", "accept"), "refuse", N_("What happens to mail that a program wrote.")),
+    Setting("max_size", SIZE, 5 * 1024**2, N_("The largest post, with its header.")),
+    Setting("subject_tag", LINE, "", N_("Put before the subject in brackets; {list} is the list's name. Empty: the subject stays, and the author's signature with it.")),
+    Setting("footer", TEXT, "", N_(
+        "Put below each post; {list}, {address}, {subject} and {unsubscribe} are filled in. Empty: the post stays, and the author's signature with it.")),
+    Setting("reply_to", choice("author", "list", "both", "address"), "author", N_("Where a reply goes.")),
+    Setting("reply_to_address", ADDRESS, "", N_("The address that replies go to where reply_to is address.")),
+    Setting("reply_to_force", BOOL, False, N_("Whether a Reply-To that the author wrote is overridden.")),
+    Setting("own_posts", BOOL, True, N_("Whether new subscribers receive their own posts.")),
+    Setting("delivery", choice("shared"), "shared", N_("How copies are made: shared, one body for all."), owner=False),
+    Setting("announce", BOOL, False, N_("Whether subscribers are told in List-Post that they can not post.")),
+    Setting("language", choice(*LANGUAGES), "fr", N_("The language of the list's notices and refusals.")),
+    Setting("max_subscribers", INT, 0, N_("The most subscribers the list may have; 0: no limit."), owner=False),
+])
 
 # What each type sets over the defaults. Sympa's models are the source, but for two of their choices: its newsletter lets everybody's post
 # through to the moderators, spam included, where ours refuses; its confidential list can not be left, where every list of ours can.

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .message import Message
+
 DEPTH = 50
 PARTS = 500
 

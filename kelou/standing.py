@@ -57,4 +57,4 @@ def matches(pattern: str, key: str) -> bool:
 
 def is_listmaster(key: str) -> bool:
     """Whether the address is a site administrator's."""
-    return Listmaster.select().join(Account).where(Account.key == key).exists()
+    return bool(Listmaster.select().join(Account).where(Account.key == key).exists())
