@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,20 +22,26 @@ from .models import db
 
 BUSY = 10  # seconds that one writer waits for another
 
+_rehearsing: ContextVar[bool] = ContextVar("rehearsing", default=False)
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _PRAGMAS = {"journal_mode": "wal", "foreign_keys": 1, "synchronous": "full", "busy_timeout": BUSY * 1000}
 
 
 def open_database(config: Config) -> Database:
     """Bind the models to the configured database. Opens no connection; see `connection`."""
-    url = config["database.url"]
-    if url.startswith("sqlite:///"):
-        path = config.path.parent / urlsplit(url).path[1:]
+    path = file(config)
+    if path:
         database: Database = SqliteDatabase(str(path), pragmas=_PRAGMAS, autoconnect=False, lock_type="immediate", timeout=BUSY)
     else:
-        database = connect(url, autoconnect=False)
+        database = connect(config["database.url"], autoconnect=False)
     db.initialize(database)
     return database
+
+
+def file(config: Config) -> Path | None:
+    """The file of a SQLite database; a relative path counts from the configuration file's folder. None: the database is another."""
+    url = config["database.url"]
+    return config.path.parent / urlsplit(url).path[1:] if url.startswith("sqlite:///") else None
 
 
 @contextmanager
@@ -53,6 +60,23 @@ def transaction() -> Iterator[None]:
     """A connection with a transaction that is committed at the end of the block, or rolled back if it raises."""
     with connection(), db.atomic():
         yield
+
+
+@contextmanager
+def rehearsal() -> Iterator[None]:
+    """A block that sees what it changes, and leaves no change behind: it is rolled back. Nothing is to be sent in it, see `rehearsing`."""
+    token = _rehearsing.set(True)
+    try:
+        with connection(), db.atomic() as outer:
+            yield
+            outer.rollback()
+    finally:
+        _rehearsing.reset(token)
+
+
+def rehearsing() -> bool:
+    """Whether what is done now is rolled back."""
+    return _rehearsing.get()
 
 
 def migrate() -> list[str]:
