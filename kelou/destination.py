@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import directory
-from .address import AddressError, parse
+from . import directory, policy
+from .address import AddressError, host, parse
 from .config import Config
 from .directory import ListView
+from .i18n import N_, _, speaking
+from .reply import Reply
 
 # Suffix → function. Where Sympa and Mailman mean different things by one suffix, Mailman's meaning was taken for `-owner`: it reaches
 # people (Sympa: its bounce address).
@@ -30,6 +32,8 @@ FUNCTIONS = {
 WITH_TOKEN = frozenset({"unsubscribe", "confirm", "bounces"})
 # Functions that a list offers while it is pending or closed: reports of what it sent earlier still come in.
 ALWAYS = frozenset({"bounces"})
+# Functions that nothing answers yet: their addresses do not claim to take mail.
+LATER = frozenset({"subscribe", "unsubscribe", "confirm", "command"})
 SITE = {"postmaster": "listmasters", "listmaster": "listmasters", "abuse": "listmasters", "mailer-daemon": "nobody"}
 
 
@@ -45,6 +49,8 @@ class Destination:
     @property
     def open(self) -> bool:
         """Whether it takes mail now."""
+        if self.function in LATER:
+            return False
         return self.list is None or self.list.status == "open" or self.function in ALWAYS
 
 
@@ -73,3 +79,29 @@ def resolve(recipient: str, config: Config) -> Destination | None:
     found = directory.find(name, domain, config)
     # Tokens are told apart by case: take them as they came.
     return Destination(function, found, domain, address.local.partition("+")[2]) if found else None
+
+
+def ours(recipient: str) -> bool:
+    """Whether `recipient` is in a domain that lists live in, known or not. Needs a connection to the database."""
+    try:
+        return host(recipient.rpartition("@")[2]) in directory.domains()
+    except AddressError:
+        return False
+
+
+def refusal(destination: Destination | None, recipient: str) -> Reply | None:
+    """Why an address in a list domain takes no mail now, as both doors say it; None if it does. `destination` is what it resolved to."""
+    if destination is None:
+        return Reply(550, "5.1.1", _(_UNKNOWN).format(recipient=recipient))
+    if destination.open:
+        return None
+    if destination.list is None:
+        return Reply(550, "5.1.1", _(_NO_MAIL).format(recipient=recipient))
+    with speaking(destination.list["language"]):
+        facts = policy.Facts(destination.list, "")
+        decision = policy.state(facts)
+        return decision.reply if decision else Reply(550, "5.1.1", _(_NO_MAIL).format(recipient=recipient))
+
+
+_UNKNOWN = N_("There is no list with the address {recipient}. Check how it is spelled.")
+_NO_MAIL = N_("The address {recipient} takes no mail.")
