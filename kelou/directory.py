@@ -25,6 +25,7 @@ class ListView:
     subject: str
     settings: Mapping[str, Any]
     origins: Mapping[str, str]
+    old_addresses: tuple[str, ...] = ()
 
     def __getitem__(self, key: str) -> Any:
         return self.settings[key]
@@ -47,7 +48,8 @@ def view(row: MailingList, config: Config) -> ListView:
                 own[key] = listtype.SETTINGS[key].read(text)
             except SettingError:
                 continue  # its type was narrowed since: the default serves
-    resolved = listtype.resolve(row.type, own, config["site.language"])
+    old = OldName.select(OldName.name, Domain.name).join(Domain).where(OldName.list == row, OldName.until > now()).tuples()
+    resolved = listtype.resolve(row.type, own, config)
     return ListView(
         id=row.id,
         name=row.name,
@@ -58,6 +60,7 @@ def view(row: MailingList, config: Config) -> ListView:
         subject=row.subject,
         settings={key: value for key, (value, _origin) in resolved.items()},
         origins={key: origin for key, (_value, origin) in resolved.items()},
+        old_addresses=tuple(f"{name}@{domain}" for name, domain in old),
     )
 
 

@@ -6,8 +6,9 @@ from . import standing
 from .address import AddressError, parse
 from .directory import ListView
 from .message import Message
+from .models import Post
 from .policy import Author, Facts
-from .reading import read
+from .reading import Reading, read
 
 
 def of_envelope(the_list: ListView, reverse_path: str, size: int = 0) -> Facts:
@@ -20,8 +21,11 @@ def of_envelope(the_list: ListView, reverse_path: str, size: int = 0) -> Facts:
     )
 
 
-def of_message(the_list: ListView, reverse_path: str, message: Message, size: int, author: Author) -> Facts:
-    """What is known when the message is there; `size` counts all of it, in octets."""
+def of_message(the_list: ListView, reverse_path: str, message: Message, size: int, author: Author, digest: str = "") -> Facts:
+    """What is known when the message is there; `size` counts all of it, in octets.
+
+    `digest` is that of a delivery (`Post.digest`): a retry of one that was begun is not a duplicate of itself.
+    """
     reading = read(message)
     return Facts(
         list=the_list,
@@ -30,7 +34,19 @@ def of_message(the_list: ListView, reverse_path: str, message: Message, size: in
         reading=reading,
         author=author,
         standing=standing.of(the_list.id, reading.author_key, _key(reverse_path)),
+        twin=_twin(the_list.id, reading, digest),
     )
+
+
+def _twin(list_id: int, reading: Reading, digest: str) -> str:
+    """Whether a post with this Message-ID was distributed: `same` content, `other`, or empty for none."""
+    if not reading.message_id:
+        return ""
+    rows = Post.select(Post.digest, Post.fingerprint).where(Post.list == list_id, Post.message_id == reading.message_id).tuples()
+    earlier = dict(list(rows))
+    if not earlier or digest in earlier:
+        return ""
+    return "same" if reading.fingerprint in earlier.values() else "other"
 
 
 def _key(reverse_path: str) -> str:

@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from . import headerrule
+from .config import Config
 from .i18n import LANGUAGES, N_
-from .setting import ADDRESS, BOOL, INT, LINE, SIZE, TEXT, Setting, choice, table
+from .setting import ADDRESS, BOOL, INT, LINE, LINES, SIZE, TEXT, Kind, Setting, choice, table
 
+WISH = choice("refuse", "hold", "accept")
+HEADER_RULES = Kind("header rules", N_("lines such as: hold X-Mailer: BulkMaster"), lambda v: v if isinstance(v, tuple) else headerrule.parse(v), headerrule.show)
 POST = ("anyone", "subscribers", "subscribers-others-held", "subscribers-held", "moderators", "moderated", "owners", "closed")
 
 FOOTER = N_("-- \n{subject}\nTo unsubscribe: {unsubscribe}")
@@ -20,7 +24,19 @@ SETTINGS = table([
         "Who may post: anyone; subscribers (the rest is refused); subscribers-others-held; subscribers-held (theirs are held, the rest is refused); "
         "moderators (and owners, the rest is refused); moderated (the rest is held); owners (the rest is refused); closed (nobody).")),
     Setting("moderators_held", BOOL, False, N_("Whether the posts of moderators and owners are held too.")),
+    Setting("unauthenticated", choice("hold", "confirm", "refuse"), "hold", N_(
+        "What happens to a post by somebody who could post but is not certain to have written it: hold, confirm (held, and the author is asked), refuse.")),
+    Setting("emergency", BOOL, False, N_("Whether every post is held, whoever wrote it, until this is off again.")),
+    Setting("header_rules", HEADER_RULES, (), N_(
+        "Rules on header fields, one a line: refuse, hold or accept, then FIELD: PATTERN, where PATTERN is a text, /a regular expression/ or *.")),
+    Setting("spam", WISH, "hold", N_("What happens to a post that a spam filter (SpamAssassin, rspamd) marked.")),
     Setting("automatic", choice("refuse", "accept"), "refuse", N_("What happens to mail that a program wrote.")),
+    Setting("max_recipients", INT, 10, N_("How many addresses To and Cc may name together; 0: any number.")),
+    Setting("too_many_recipients", WISH, "hold", N_("What happens to a post that names more.")),
+    Setting("blind_copies", WISH, "hold", N_("What happens to a post that has the list's address in neither To nor Cc.")),
+    Setting("no_subject", WISH, "refuse", N_("What happens to a post without a subject.")),
+    Setting("attachments", WISH, "accept", N_("What happens to a post with attachments.")),
+    Setting("refused_types", LINES, (), N_("Files that are refused, by type or ending: application/zip, video/*, .exe.")),
     Setting("max_size", SIZE, 5 * 1024**2, N_("The largest post, with its header.")),
     Setting("subject_tag", LINE, "", N_("Put before the subject in brackets; {list} is the list's name. Empty: the subject stays, and the author's signature with it.")),
     Setting("footer", TEXT, "", N_(
@@ -56,7 +72,11 @@ TITLES: Mapping[str, str] = {
 }
 
 
-def resolve(type_name: str, own: Mapping[str, Any], site_language: str) -> dict[str, tuple[Any, str]]:
+# Settings whose default is the site's to choose.
+OF_SITE = {"language": "site.language", "unauthenticated": "authors.unauthenticated"}
+
+
+def resolve(type_name: str, own: Mapping[str, Any], config: Config) -> dict[str, tuple[Any, str]]:
     """Every setting's value and where it comes from: `list`, `type`, `site` or `default`."""
     preset = TYPES.get(type_name, {})
     values: dict[str, tuple[Any, str]] = {}
@@ -65,8 +85,8 @@ def resolve(type_name: str, own: Mapping[str, Any], site_language: str) -> dict[
             values[key] = own[key], "list"
         elif key in preset:
             values[key] = preset[key], "type"
-        elif key == "language":
-            values[key] = site_language, "site"
+        elif key in OF_SITE:
+            values[key] = config[OF_SITE[key]], "site"
         else:
             values[key] = setting.default, "default"
     return values

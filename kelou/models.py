@@ -151,6 +151,7 @@ class Post(Base):
     list = ForeignKeyField(MailingList, backref="posts", on_delete="CASCADE")
     digest = CharField()
     message_id = TextField(default="", index=True)
+    fingerprint = CharField(default="")  # of what the author wrote: tells a second copy from a twin with the same Message-ID
     queue_id = CharField(default="")
     author = TextField(default="")
     subject = TextField(default="")

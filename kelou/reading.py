@@ -5,19 +5,34 @@ Reading never raises and changes nothing; what can not be read is said in `probl
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 
 from . import mime
 from .address import AddressError, Mailbox, mailboxes
 from .i18n import N_
-from .message import Message
+from .message import Field, Message
 
 HEADER = 60_000  # octets; libmilter drops a connection over 65,535 in one field
 FIELDS = 1_000
 LINE = 1_000_000
 
 _LIST_ID = re.compile(r"<([^<>\s]{1,255})>\s*$")
+# What SpamAssassin (X-Spam-Flag, X-Spam-Status) and rspamd (X-Spam, X-Spamd-Result, X-Rspamd-Action) write of spam.
+_SPAM = (
+    ("x-spam-flag", re.compile(r"\s*yes\b", re.IGNORECASE)),
+    ("x-spam-status", re.compile(r"\s*yes\b", re.IGNORECASE)),
+    ("x-spam", re.compile(r"\s*(yes|spam)\b", re.IGNORECASE)),
+    ("x-spamd-result", re.compile(r"[^:]{0,40}:\s*true\b", re.IGNORECASE)),
+    ("x-rspamd-action", re.compile(r"\s*(reject|add header|rewrite subject|soft reject)", re.IGNORECASE)),
+)
+_COMMANDS = re.compile(
+    r"(?:re\s*:\s*)?(?:unsubscribe|signoff|subscribe|(?:se\s+|me\s+)?d[ée]sabonner|d[ée]sabonnement|d[ée]sinscription|(?:se\s+|me\s+)?d[ée]sinscrire)"
+    r"(?:\s+[\w.+@*-]{1,80}){0,2}[\s.!]*",
+    re.IGNORECASE,
+)
+_SHORT = 5  # lines of a mail that may be a command
 _LISTS = frozenset({"list", "bulk", "junk"})
 
 
@@ -28,11 +43,15 @@ class Reading:
     author: Mailbox | None
     author_key: str  # the one address in From:, to compare by; empty if there is not exactly one
     message_id: str
+    fingerprint: str  # SHA-256 of what the author wrote, without what the way here added
     subject: str
     list_ids: frozenset[str]
     automatic: bool
     recipients: tuple[str, ...]  # keys of the addresses in To: and Cc:
-    parts: tuple[mime.Part, ...]
+    fields: tuple[Field, ...]
+    files: tuple[str, ...]  # attachments, as `type/subtype/filename`
+    spam: bool  # a spam filter's verdict, whoever wrote it there
+    command: str  # the command that a short mail to the list seems to be; empty if none
     problem: str  # why it is no proper message, in English (marked for translation); empty if it is one
 
 
@@ -51,11 +70,15 @@ def read(message: Message) -> Reading:
         author=author,
         author_key=author.address.key if author else "",
         message_id=message.text("message-id")[:998],
+        fingerprint=_fingerprint(message),
         subject=message.text("subject"),
         list_ids=frozenset(m[1].lower() for f in message.all("list-id") if (m := _LIST_ID.search(f.text))),
         automatic=bool(auto and auto.partition(";")[0].strip() != "no") or message.text("precedence").lower() in _LISTS,
         recipients=_recipients(message),
-        parts=parts,
+        fields=message.fields if not problem else (),
+        files=tuple(f"{part.type}/{part.filename}" for part in parts if part.disposition == "attachment" or part.filename),
+        spam=any(pattern.match(field.text) for name, pattern in _SPAM for field in message.all(name)),
+        command=_command(message, parts),
         problem=problem,
     )
 
@@ -69,6 +92,25 @@ def _author(message: Message) -> Mailbox | None:
     except AddressError:
         return None
     return found[0] if len(found) == 1 else None
+
+
+def _command(message: Message, parts: tuple[mime.Part, ...]) -> str:
+    """Sympa's rule of misaddressed commands: the subject, or the first line of a mail of a few lines, is one."""
+    subject = message.text("subject")
+    plain = next((part for part in parts if part.type == "text/plain"), None)
+    lines = [line.strip() for line in mime.text(message, plain, 2_000).splitlines() if line.strip()] if plain else []
+    if len(lines) > _SHORT:
+        return ""
+    first = lines[0] if lines else ""
+    return next((text[:80] for text in (subject[:200], first[:200]) if _COMMANDS.fullmatch(text)), "")
+
+
+def _fingerprint(message: Message) -> str:
+    digest = hashlib.sha256()
+    for name in ("from", "date", "subject"):
+        digest.update(b"\0".join(field.value for field in message.all(name)) + b"\n")
+    digest.update(message.body)
+    return digest.hexdigest()
 
 
 def _recipients(message: Message) -> tuple[str, ...]:
