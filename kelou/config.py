@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .i18n import LANGUAGES, N_, _
-from .setting import BOOL, DURATION, ENDPOINT, ENDPOINTS, INT, LINE, LINES, Setting, SettingError, choice, find, table
+from .setting import BOOL, COUNT, DURATION, ENDPOINT, ENDPOINTS, LINE, LINES, Setting, SettingError, choice, find, table
 
 DEFAULT_PATH = Path("/etc/kelou/kelou.toml")
 
@@ -41,8 +41,8 @@ SETTINGS = table([
     Setting("dns.resolvers", ENDPOINTS, (), N_("Name servers to ask; empty: those of the system.")),
     Setting("dns.timeout", DURATION, 5, N_("How long one DNS answer may take.")),
     Setting("dkim.directory", LINE, "/etc/kelou/dkim", N_("The folder of the DKIM keys.")),
-    Setting("distribution.chunk", INT, 500, N_("Recipients in one transaction with Postfix; the most that is in doubt after a crash.")),
-    Setting("distribution.connections", INT, 4, N_("Connections to Postfix for one post.")),
+    Setting("distribution.chunk", COUNT, 500, N_("Recipients in one transaction with Postfix; the most that is in doubt after a crash.")),
+    Setting("distribution.connections", COUNT, 4, N_("Connections to Postfix for one post.")),
     Setting("lists.pending_subscribers", BOOL, False, N_("Whether subscribers may be added to a list that is not active yet.")),
     Setting("lists.renamed", DURATION, 180 * 86400, N_("How long a renamed list's old address goes on taking mail.")),
     Setting("mta_sts.url", LINE, "", N_("Where postfix-mta-sts-resolver listens, for example 127.0.0.1:8461; empty: not used.")),
@@ -101,7 +101,7 @@ def sample() -> str:
         if group != current:
             lines += ["", f"[{group}]"]
             current = group
-        lines += [f"# {_(setting.help)}", f"#{name} = {to_toml(setting.default)}"]
+        lines += [f"# {_(setting.help)}", f"#{name} = {to_toml(setting.show(setting.default) if setting.kind is DURATION else setting.default)}"]
     return "\n".join(lines[1:]) + "\n"
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import address
-from .i18n import _
+from .i18n import N_, _
 
 
 class SettingError(ValueError):
@@ -27,6 +27,12 @@ class Kind:
     says: str
     read: Callable[[Any], Any]
     show: Callable[[Any], str] = str
+    values: tuple[str, ...] = ()  # of a choice
+
+    @property
+    def right(self) -> str:
+        """What would be right, in the language in force."""
+        return _(self.says).format(values=", ".join(self.values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,7 @@ class Setting:
             return self.kind.read(value)
         except (ValueError, TypeError, AttributeError) as error:
             raise SettingError(
-                _("{key}: {value!r} is not right; it must be {says}").format(key=self.key, value=value, says=_(self.kind.says))
+                _("{key}: {value!r} is not right; it must be {says}").format(key=self.key, value=value, says=self.kind.right)
             ) from error
 
     def show(self, value: Any) -> str:
@@ -68,7 +74,7 @@ def table(settings: Iterable[Setting]) -> dict[str, Setting]:
 
 
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
-_TIMES = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_TIMES = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _WORDS = {
     "yes": True,
     "true": True,
@@ -104,8 +110,8 @@ def _measure(units: Mapping[str, int], value: Any) -> int:
 
 
 def _show_measure(units: Mapping[str, int], value: int) -> str:
-    for unit, size in sorted(units.items(), key=lambda pair: -pair[1]):
-        if value and value % size == 0:
+    for unit, size in sorted(units.items(), key=lambda pair: (-pair[1], not pair[0])):
+        if value and value % size == 0 and (unit or size == 1):
             return f"{value // size}{unit}"
     return str(value)
 
@@ -140,16 +146,17 @@ def _show_list(value: Iterable[Any]) -> str:
     return ", ".join(str(part) for part in value)
 
 
-BOOL = Kind("bool", "yes or no", _bool, lambda value: "yes" if value else "no")
-INT = Kind("number", "a whole number, 0 or more", _int)
-SIZE = Kind("size", "a size such as 300K or 5M", lambda v: _measure(_UNITS, v), lambda v: _show_measure(_UNITS, v).upper())
-DURATION = Kind("duration", "a time such as 30s, 10m, 12h, 14d or 2w", lambda v: _measure(_TIMES, v), lambda v: _show_measure(_TIMES, v))
-LINE = Kind("line", "a line of text", _line)
-TEXT = Kind("text", "a text", _text)
-LINES = Kind("list", "a list of words", _list(_line), _show_list)
-ENDPOINT = Kind("endpoint", "HOST:PORT", _endpoint)
-ENDPOINTS = Kind("endpoints", "a list of HOST:PORT", _list(_endpoint), _show_list)
-ADDRESS = Kind("address", "an address, local@domain", lambda v: str(address.parse(v)) if v else "")
+BOOL = Kind("bool", N_("yes or no"), _bool, lambda value: "yes" if value else "no")
+INT = Kind("number", N_("a whole number, 0 or more"), _int)
+COUNT = Kind("count", N_("a whole number, 1 or more"), lambda value: _int(value) or _refuse())
+SIZE = Kind("size", N_("a size such as 300K or 5M"), lambda v: _measure(_UNITS, v), lambda v: _show_measure(_UNITS, v).upper())
+DURATION = Kind("duration", N_("a time such as 30s, 10m, 12h, 14d or 2w"), lambda v: _measure(_TIMES, v), lambda v: _show_measure(_TIMES, v))
+LINE = Kind("line", N_("a line of text"), _line)
+TEXT = Kind("text", N_("a text"), _text)
+LINES = Kind("list", N_("a list of words"), _list(_line), _show_list)
+ENDPOINT = Kind("endpoint", N_("HOST:PORT"), _endpoint)
+ENDPOINTS = Kind("endpoints", N_("a list of HOST:PORT"), _list(_endpoint), _show_list)
+ADDRESS = Kind("address", N_("an address, local@domain"), lambda v: str(address.parse(v)) if v else "")
 
 
 def choice(*values: str) -> Kind:
@@ -159,4 +166,4 @@ def choice(*values: str) -> Kind:
         word = str(value).strip().lower() if not isinstance(value, bool) else ("on" if value else "off")
         return word if word in values else _refuse()
 
-    return Kind("choice", "one of: " + ", ".join(values), read)
+    return Kind("choice", N_("one of: {values}"), read, values=values)
