@@ -1,0 +1,230 @@
+"""Submission: hand a message to Postfix's re-injection smtpd, by SMTP (RFC 5321), with the envelope in few turns (PIPELINING, RFC 2920).
+
+A turn is one write, then its replies: what waits for nothing is written at once, and nothing is written behind the final dot before its reply
+is there, because a second small write stalls 40 ms when Nagle's algorithm meets a delayed acknowledgement (TCP_NODELAY alone does not save
+the server's side). Blocking, for threads: distribution has some, and no loop.
+"""
+
+from __future__ import annotations
+
+import re
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from .message import CRLF
+from .reply import Reply
+
+CONNECT = 10  # seconds
+PATIENCE = 600  # seconds for one reply (RFC 5321 section 4.5.3.2.6: ten minutes for the one after the final dot)
+TURN = 500  # commands in one write: their replies must fit into our receive buffer, or both sides would wait (RFC 2920 section 3.1)
+IDLE = 60  # seconds that a connection is kept for the next post
+KEPT = 8  # connections that are kept
+
+# An address with a letter that is not ASCII, in the header: such a message needs SMTPUTF8. Other 8-bit header text has always travelled without.
+_UTF8_ADDRESS = re.compile(rb"[\x80-\xff][^\s<>,;]*@|@[^\s<>,;]*[\x80-\xff]")
+_STATUS = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})\s*")
+
+
+class Unavailable(Exception):
+    """Postfix could not be reached, or left in the middle. `doubtful`: it may have taken the message all the same."""
+
+    def __init__(self, reason: str, doubtful: bool = False) -> None:
+        super().__init__(reason)
+        self.doubtful = doubtful
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What Postfix said. Recipients are named by their place among those given; who is in neither table was taken if `taken`."""
+
+    final: Reply  # to the message; or to MAIL, if that was not taken
+    refused: dict[int, Reply] = field(default_factory=dict)
+    deferred: dict[int, Reply] = field(default_factory=dict)
+
+    @property
+    def taken(self) -> bool:
+        """Whether Postfix took the message, for those recipients that it took."""
+        return self.final.code < 300
+
+
+def wire(content: bytes) -> bytes:
+    """The message as it goes behind DATA: CRLF line ends only, dots doubled, the final dot (RFC 5321 sections 2.3.8 and 4.5.2).
+
+    A stray LF is a line end, as in `message`; a stray CR is a blank, as Postfix has it, so that it starts no field that we did not see.
+    """
+    ends = content.count(CRLF)
+    if ends != content.count(b"\n") or ends != content.count(b"\r"):
+        content = re.sub(rb"\r(?!\n)", b" ", content)
+        content = re.sub(rb"(?<!\r)\n", CRLF, content)
+    if not content.endswith(CRLF):
+        content += CRLF
+    stuffed = content.replace(b"\r\n.", b"\r\n..")
+    return (b"." if stuffed.startswith(b".") else b"") + stuffed + b".\r\n"
+
+
+class Connection:
+    """One SMTP connection, for message after message."""
+
+    def __init__(self, endpoint: str) -> None:
+        host, _colon, port = endpoint.rpartition(":")
+        try:
+            self._socket = socket.create_connection((host.strip("[]"), int(port)), CONNECT)
+        except OSError as error:
+            raise Unavailable(f"{endpoint}: {error}") from error
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.settimeout(PATIENCE)
+        self._replies = self._socket.makefile("rb")
+        self._offers: frozenset[str] = frozenset()
+        try:
+            self._greet()
+        except Unavailable:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave, without ceremony: between messages Postfix needs none."""
+        self._replies.close()
+        self._socket.close()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing came in while nobody asked: else Postfix said goodbye, or hung up."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return not poll.poll(0)
+
+    def submit(self, reverse_path: str, recipients: Sequence[str], content: bytes) -> Outcome:
+        """Hand over one message in one transaction. Raises Unavailable; what Postfix refuses or defers is in the Outcome."""
+        utf8, strangers = self._utf8(reverse_path, recipients, content)
+        eight = "8BITMIME" in self._offers and not content.isascii()
+        mail = f"MAIL FROM:<{reverse_path}>{' BODY=8BITMIME' if eight else ''}{' SMTPUTF8' if utf8 else ''}"
+        places = [place for place in range(len(recipients)) if place not in strangers]
+        if not places:
+            return Outcome(next(iter(strangers.values()), Reply(554, "5.5.1", "No recipients")), strangers)
+        opened, *answers, go = self._commands([mail, *(f"RCPT TO:<{recipients[place]}>" for place in places), "DATA"])
+        if opened.code >= 400:  # what was said to the commands behind it says nothing of the recipients
+            return Outcome(opened, strangers)
+        outcome = Outcome(go, strangers)
+        for place, reply in zip(places, answers, strict=True):
+            if reply.code >= 400:
+                (outcome.refused if reply.permanent else outcome.deferred)[place] = reply
+        if go.code != 354:
+            self._commands(["RSET"])
+            return outcome
+        anybody = len(outcome.refused) + len(outcome.deferred) < len(recipients)
+        # RFC 2920 section 3.1: a server may say 354 with no recipient left; an empty message ends that, and it refuses it.
+        return Outcome(self._content(wire(content) if anybody else b".\r\n", anybody), outcome.refused, outcome.deferred)
+
+    def _greet(self) -> None:
+        greeting, _lines = self._reply()
+        self._write(f"EHLO {socket.gethostname()}\r\n".encode("ascii", "replace"))
+        reply, lines = self._reply()
+        if greeting.code != 220 or reply.code != 250:
+            raise Unavailable(str(greeting if greeting.code != 220 else reply))
+        self._offers = frozenset(line.split()[0].upper() for line in lines[1:] if line.split())
+
+    def _utf8(self, reverse_path: str, recipients: Sequence[str], content: bytes) -> tuple[bool, dict[int, Reply]]:
+        """Whether SMTPUTF8 (RFC 6531) is asked for, and the recipients that can not be written to without it."""
+        strange = [place for place, recipient in enumerate(recipients) if not recipient.isascii()]
+        if "SMTPUTF8" not in self._offers:
+            return False, dict.fromkeys(strange, Reply(553, "5.6.7", "The mail server does not take addresses that are not ASCII"))
+        header = content[: content.find(b"\r\n\r\n") + 1 or len(content)]
+        return bool(strange or not reverse_path.isascii() or _UTF8_ADDRESS.search(header)), {}
+
+    def _commands(self, commands: Sequence[str]) -> list[Reply]:
+        """Their replies; written a turn at a time, or one by one to a server that wants it so."""
+        size = TURN if "PIPELINING" in self._offers else 1
+        replies: list[Reply] = []
+        for start in range(0, len(commands), size):
+            turn = commands[start : start + size]
+            self._write(b"".join(command.encode("utf-8", "surrogateescape") + CRLF for command in turn))
+            replies += [self._reply()[0] for _command in turn]
+            if replies[0].code >= 400 and len(replies) < len(commands):  # MAIL was refused: the rest would be, too
+                return replies + [replies[0]] * (len(commands) - len(replies))
+        return replies
+
+    def _content(self, lines: bytes, matters: bool) -> Reply:
+        self._write(lines)
+        return self._reply(doubtful=matters)[0]
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            raise Unavailable(f"connection to Postfix lost: {error}") from error
+
+    def _reply(self, doubtful: bool = False) -> tuple[Reply, list[str]]:
+        """One reply, which may have several lines (RFC 5321 section 4.2.1)."""
+        lines: list[str] = []
+        while True:
+            try:
+                raw = self._replies.readline(4096)
+            except OSError as error:
+                raise Unavailable(f"no reply from Postfix: {error}", doubtful) from error
+            text = raw.decode("utf-8", "replace").rstrip("\r\n")
+            if not re.match(r"[2-5][0-9][0-9](?:[ -]|$)", text):
+                raise Unavailable(f"Postfix hung up, or is no mail server: {text!r}", doubtful)
+            lines.append(text[4:])
+            if text[3:4] != "-":
+                break
+        code, status = int(text[:3]), _STATUS.match(lines[0])
+        if code == 421:  # RFC 5321 section 3.8: the server is going away
+            raise Unavailable(text)
+        return Reply(code, status[1] if status else f"{code // 100}.0.0", _STATUS.sub("", " ".join(lines), count=1)), lines
+
+
+class Pool:
+    """Connections to one endpoint, kept for the next post. Threads share it."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
+        self._idle: list[tuple[float, Connection]] = []
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection that nobody else uses; it goes back afterwards, unless something went wrong."""
+        connection = self._take() or Connection(self._endpoint)
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        self._give(connection)
+
+    def close(self) -> None:
+        """Close what is idle."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for _since, connection in idle:
+            connection.close()
+
+    def _take(self) -> Connection | None:
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
+                since, connection = self._idle.pop()
+            if time.monotonic() - since < IDLE and connection.quiet:
+                return connection
+            connection.close()
+
+    def _give(self, connection: Connection) -> None:
+        with self._lock:
+            if len(self._idle) < KEPT:
+                self._idle.append((time.monotonic(), connection))
+                return
+        connection.close()
