@@ -1,0 +1,157 @@
+"""`kelou`, the command line: the tree of commands, the language they speak, and what a failure looks like.
+
+A failure is one line on standard error, and an exit code of sysexits.h; a traceback only with KELOU_DEBUG=1.
+"""
+
+from __future__ import annotations
+
+import errno
+import gettext
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+
+import kelou
+from kelou import i18n
+from kelou.i18n import N_, _
+from kelou.refusal import BadData, Down, NotPermitted, Refusal, TryAgain
+from kelou.setting import SettingError
+
+FAULT = 70  # EX_SOFTWARE: our own
+
+# What Click itself says, for our catalogue: Click asks the process's own gettext domain, which `speak` makes ours.
+CLICK = (
+    N_("Usage:"), N_("Options"), N_("Commands"), N_("Positional arguments"), N_("Show this message and exit."), N_("Show the version and exit."),
+    N_("default: {default}"), N_("Missing argument"), N_("Missing option"), N_("Missing parameter"), N_("Missing command."),
+    N_("Missing {param_type}"), N_("Choose from:\n\t{choices}"), N_("No such option {name!r}."), N_("No such option: {name}"),
+    N_("Option {name!r} does not take a value."), N_("Option {name!r} requires an argument."), N_("Invalid value for {param_hint}: {message}"),
+    N_("Invalid value: {message}"), N_("{value!r} is not one of {choices}."), N_("{value!r} is not a valid {number_type}."),
+    N_("{name} {filename!r} does not exist."), N_("{name} {filename!r} is a directory."), N_("{name} {filename!r} is not readable."),
+    N_("Got unexpected extra argument ({args})"), N_("Got unexpected extra arguments ({args})"), N_("Did you mean {possibility}?"),
+    N_("(Did you mean one of: {possibilities}?)"), N_("Argument {name!r} takes {nargs} values."), N_("required"),
+)  # fmt: skip
+
+
+def language(arguments: Sequence[str], environment: str) -> str:
+    """The language that --lang names, wherever it stands, else that of the environment."""
+    for at, argument in enumerate(arguments):
+        if argument == "--":
+            break
+        option, equals, value = argument.partition("=")
+        if option == "--lang":
+            return value if equals else next(iter(arguments[at + 1 :]), environment)
+    return environment
+
+
+def speak(code: str) -> None:
+    """Put a language in force, for Click too."""
+    i18n.use(code)
+    os.environ["LANGUAGE"] = i18n.language()
+    gettext.bindtextdomain("kelou", str(Path(i18n.__file__).with_name("locale")))
+    gettext.textdomain("kelou")
+
+
+def tree() -> click.Group:
+    """The commands, in the language in force: their modules translate what they declare, so they are imported only now."""
+    from . import audits, backup, blocks, doctor, domains, lists, members, posts, roles, site
+    from .command import Noun, common
+    from .run import Run
+
+    root = Noun("kelou", help=_("Mailing lists on the Postfix that is already here."), params=common(hidden=False))
+    version = _("Show the version and exit.")
+    root = click.version_option(kelou.__version__, message="kelou %(version)s", help=version)(root)
+    root.context_settings["obj"] = Run()
+    modules = (site, doctor, domains, lists, members, roles, blocks, posts, audits, backup)
+    for command in (command for module in modules for command in module.COMMANDS):
+        root.add_command(command)
+    return root
+
+
+def refusals(error: BaseException) -> Refusal | None:
+    """What a person can act on, of what the ground, the database and the system raise."""
+    from peewee import DatabaseError, InterfaceError
+
+    text = str(error)
+    match error:
+        case Refusal():
+            return error
+        case SettingError():
+            return BadData(text)
+        case DatabaseError() | InterfaceError():
+            return _of_database(text)
+        case OSError(errno=errno.ENOSPC):
+            return TryAgain(_("there is no space left on the disk"))
+        case PermissionError():
+            return NotPermitted(_("{path}: permission denied; run this as root, or as the user of Kelou's daemons").format(path=error.filename))
+        case OSError(filename=filename) if filename:
+            return BadData(f"{filename}: {error.strerror}")
+    return None
+
+
+def _of_database(text: str) -> Refusal | None:
+    if "locked" in text:
+        return TryAgain(_("the database is busy; try again in a moment"))
+    if "disk is full" in text:
+        return TryAgain(_("there is no space left for the database"))
+    if "readonly" in text or "unable to open" in text:
+        return NotPermitted(_("the database can not be opened for writing; run this as root, or as the user of Kelou's daemons"))
+    if "not a database" in text or "malformed" in text:
+        return Down(_("the database is damaged ({reason}); bring a backup back with: kelou backup restore").format(reason=text))
+    if "connect" in text or "server" in text:
+        return Down(_("the database does not answer: {reason}").format(reason=" ".join(text.split())))
+    return None
+
+
+def call(arguments: Sequence[str]) -> int:
+    """Do what the arguments say; the exit code."""
+    from . import output
+
+    speak(language(arguments, i18n.from_environment()))
+    try:
+        result = tree().main(list(arguments), prog_name="kelou", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        help = f" ({error.ctx.command_path} --help)" if isinstance(error, click.UsageError) and error.ctx else ""
+        output.problem(" ".join(error.format_message().split()) + help)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Who read us has gone. Python flushes once more when it ends: let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception as error:
+        if os.environ.get("KELOU_DEBUG") == "1":
+            traceback.print_exc()
+        refusal = refusals(error)
+        said = str(refusal) if refusal else _("a fault of Kelou's own: {kind}: {text}; KELOU_DEBUG=1 shows where").format(
+            kind=type(error).__name__, text=error
+        )
+        output.problem(said)
+        return refusal.exit if refusal else FAULT
+
+
+def commands(group: click.Group, *above: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command below a group with its path, groups before what is in them."""
+    for name, command in group.commands.items():
+        yield (*above, name), command
+        if isinstance(command, click.Group):
+            yield from commands(command, *above, name)
+
+
+def main() -> None:
+    """The program."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that has no accents still shows the rest
+    sys.exit(call(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

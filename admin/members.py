@@ -1,0 +1,213 @@
+"""`kelou member`: the subscribers of a list, one by one and many at once."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kelou import batch, people
+from kelou.i18n import _, ngettext
+from kelou.people import Result
+from kelou.refusal import BadData
+
+from . import output
+from .command import Noun
+from .lists import LIST, pairs
+from .run import Run
+
+members = Noun("member", help=_("Subscribers of a list."))
+COMMANDS = (members,)
+
+EMAIL = _("EMAIL")
+
+
+def _columns() -> dict[str, str]:
+    return {
+        "email": _("address"),
+        "name": _("name"),
+        "mode": _("mode"),
+        "since": _("since"),
+        "source": _("source"),
+        "bounce_score": _("bounce score"),
+    }
+
+
+def words() -> dict[str, str]:
+    """What became of a person, in words for people."""
+    return {
+        "added": _("{email} is added."),
+        "already": _("{email} is there already."),
+        "blocked": _("{email} is on the block list."),
+        "full": _("{email} is not added: the list is full."),
+        "removed": _("{email} is removed."),
+        "absent": _("{email} is not there."),
+        "moved": _("The address is now {email}."),
+        "merged": _("The two accounts are now one: {email}."),
+    }
+
+
+def tell(run: Run, result: Result) -> None:
+    """What became of a person, for people."""
+    run.say(" ".join(filter(None, [words().get(result.result, result.result + ": {email}").format(email=result.email), result.detail])))
+    if not result.told:
+        run.say(_("Postfix did not take the notice to {people}: please tell them.").format(people=result.email))
+
+
+def row(result: Result) -> dict[str, Any]:
+    """What became of a person, for programs."""
+    return {"email": result.email, "result": result.result, "detail": result.detail, "told": result.told}
+
+
+def finish(ctx: click.Context, run: Run, results: list[Result]) -> None:
+    """Tell of several; exit with 1 where one is not as it was to be."""
+    if run.json:
+        output.data(output.to_json([row(result) for result in results]))
+    for result in results:
+        if not run.json:
+            tell(run, result)
+    if not all(result.done for result in results):
+        ctx.exit(1)
+
+
+@members.command("add", dry_run="rollback", help=_("Subscribe somebody; they get a welcome."))
+@click.argument("name", metavar=LIST)
+@click.argument("email", metavar=EMAIL)
+@click.argument("person", metavar=_("[NAME]"), nargs=-1)
+@click.option("--quiet", "silent", is_flag=True, help=_("Without a welcome."))
+@click.option("--force", is_flag=True, help=_("To a pending list too (listmasters)."))
+@click.pass_context
+def add(ctx: click.Context, name: str, email: str, person: tuple[str, ...], silent: bool, force: bool) -> None:
+    run: Run = ctx.obj
+    with run.list(name) as found:
+        result = people.subscribe(run.config, run.actor, found, email, " ".join(person), force=force, quiet=silent)
+        run.done(row(result), "")
+        if not run.json:
+            tell(run, result)
+        if not result.done:
+            ctx.exit(1)
+
+
+@members.command("import", dry_run="rollback", help=_("Subscribe everybody in a file: `Email Name` a line, `Name <email>`, or CSV; - is the standard input."))
+@click.argument("name", metavar=LIST)
+@click.argument("file", metavar=_("FILE"))
+@click.option("--sync", is_flag=True, help=_("Remove who is not in the file."))
+@click.option("--quiet", "silent", is_flag=True, help=_("Without a welcome."))
+@click.option("--force", is_flag=True, help=_("To a pending list too (listmasters)."))
+@click.option("--reject-file", type=click.Path(dir_okay=False, path_type=Path), help=_("Write the lines that did not get in there."))
+@click.pass_context
+def import_(ctx: click.Context, name: str, file: str, sync: bool, silent: bool, force: bool, reject_file: Path | None) -> None:
+    run: Run = ctx.obj
+    data = read(file)
+    with run.list(name) as found:
+        if sync:
+            run.sure(_("Remove the subscribers of {list} that are not in {file}?").format(list=found.address, file=file))
+        report = batch.apply(
+            run.config, run.actor, found, data, sync=sync, quiet=silent, dry_run=run.dry_run, force=force
+        )
+    if reject_file and not run.dry_run:
+        reject_file.write_text("".join(line + "\n" for line in report.rejected), "utf-8", "surrogateescape")
+    if run.json:
+        counts = {key: getattr(report, key) for key in ("added", "already", "invalid", "blocked", "removed", "untold")}
+        output.data(output.to_json(counts | {"lines": report.lines}))
+    else:
+        _summary(run, report)
+    if not report.complete:
+        ctx.exit(1)
+
+
+def _summary(run: Run, report: batch.Report) -> None:
+    columns = {"line": _("line"), "input": _("input"), "result": _("result"), "detail": _("reason")}
+    wrong = [line for line in report.lines if line["result"] not in ("added", "already", "removed")]
+    if wrong:
+        output.data(output.table(columns, wrong, output.terminal_width()))
+    counts = (
+        (report.added, _("added")),
+        (report.already, _("there already")),
+        (report.removed, _("removed")),
+        (report.invalid, _("not valid")),
+        (report.blocked, _("blocked")),
+    )
+    run.say(", ".join(f"{number} {word}" for number, word in counts if number) or _("nothing to do"))
+    if report.untold:
+        run.say(ngettext("Postfix did not take {number} welcome.", "Postfix did not take {number} welcomes.", report.untold).format(number=report.untold))
+
+
+@members.command("remove", dry_run="rollback", help=_("Unsubscribe people."))
+@click.argument("name", metavar=LIST)
+@click.argument("emails", metavar=_("EMAIL…"), nargs=-1, required=True)
+@click.option("--quiet", "silent", is_flag=True, help=_("Without a farewell."))
+@click.pass_context
+def remove(ctx: click.Context, name: str, emails: tuple[str, ...], silent: bool) -> None:
+    run: Run = ctx.obj
+    with run.list(name) as found:
+        finish(ctx, run, [people.unsubscribe(run.config, run.actor, found, email, quiet=silent) for email in emails])
+
+
+@members.command("list", help=_("The subscribers of a list."))
+@click.argument("name", metavar=LIST)
+@click.pass_obj
+def list_(run: Run, name: str) -> None:
+    with run.list(name) as found:
+        run.rows(_columns(), people.subscribers(found), _("{list} has no subscribers.").format(list=found.address))
+
+
+@members.command("set", dry_run="rollback", help=_("Change a subscriber: mode=mail|nomail, own_posts=yes|no, posting=default|hold|accept|refuse, name=…"))
+@click.argument("name", metavar=LIST)
+@click.argument("email", metavar=EMAIL)
+@click.argument("values", metavar=_("KEY=VALUE…"), nargs=-1, required=True)
+@click.pass_obj
+def set_(run: Run, name: str, email: str, values: tuple[str, ...]) -> None:
+    with run.list(name) as found:
+        run.record(_columns() | {"own_posts": _("own posts"), "posting": _("posting")}, people.update(run.config, run.actor, found, email, pairs(values)))
+
+
+@members.command("find", help=_("The lists where an address is subscribed, owner or moderator."))
+@click.argument("email", metavar=EMAIL)
+@click.pass_obj
+def find(run: Run, email: str) -> None:
+    with run.database() as config:
+        columns = {"list": _("list"), "roles": _("roles"), "mode": _("mode"), "since": _("since"), "source": _("source")}
+        run.rows(columns, people.find(config, email), _("{email} is on no list.").format(email=email))
+
+
+@members.command("move", dry_run="rollback", help=_("Give a person another address, on all lists."))
+@click.argument("old", metavar=_("OLD"))
+@click.argument("new", metavar=_("NEW"))
+@click.pass_obj
+def move(run: Run, old: str, new: str) -> None:
+    with run.database() as config:
+        result = people.move(config, run.actor, old, new)
+        run.done(row(result), "")
+        if not run.json:
+            tell(run, result)
+
+
+@members.command("export", help=_("The subscribers as `Email Name` lines, that import reads, or as CSV."))
+@click.argument("name", metavar=LIST)
+@click.option("--csv", "as_csv", is_flag=True, help=_("As CSV, with all that is known."))
+@click.pass_obj
+def export(run: Run, name: str, as_csv: bool) -> None:
+    with run.list(name) as found:
+        rows = list(people.subscribers(found))
+    if run.json:
+        output.data(output.to_json(rows))
+    elif as_csv:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(_columns()), extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: output.safe(str(value)) for key, value in row.items() if value is not None} for row in rows)
+        output.data(text.getvalue().removesuffix("\n"))
+    else:
+        output.data("\n".join(output.safe(f"{row['email']} {row['name']}".strip()) for row in rows))
+
+
+def read(file: str) -> bytes:
+    """The bytes of a file, or of the standard input for `-`. Raises BadData."""
+    try:
+        return click.get_binary_stream("stdin").read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise BadData(f"{file}: {error.strerror}") from error

@@ -1,0 +1,108 @@
+"""`kelou post` and `kelou trace`: what was distributed, how far, and one message through it all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from kelou.i18n import _
+from kelou.models import Audit, Domain, HeldPost, MailingList, Post
+from kelou.refusal import NotFound
+
+from . import audits, output
+from .command import Noun, Verb
+from .lists import LIST
+from .run import Run
+
+posts = Noun("post", help=_("Posts that lists distributed."))
+
+
+def _select() -> Any:
+    return Post.select(Post, MailingList, Domain).join(MailingList).join(Domain)
+
+
+def _row(post: Post) -> dict[str, Any]:
+    row = {"id": post.id, "list": f"{post.list.name}@{post.list.domain.name}", "message_id": post.message_id, "state": post.state}
+    row |= {"recipients": post.recipients, "handed_over": post.handed_over, "doubtful": post.doubtful, "author": post.author, "subject": post.subject}
+    return row | {"size": post.size, "queue_id": post.queue_id, "received": output.date(post.received), "finished": output.date(post.finished)}
+
+
+def _columns() -> dict[str, str]:
+    return {
+        "id": "id",
+        "received": _("received"),
+        "list": _("list"),
+        "author": _("author"),
+        "subject": _("subject"),
+        "state": _("state"),
+        "handed_over": _("handed over"),
+        "recipients": _("recipients"),
+    }
+
+
+@posts.command("list", help=_("The last posts, the newest first."))
+@click.argument("name", metavar=LIST, required=False)
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help=_("So many."))
+@click.pass_obj
+def list_(run: Run, name: str | None, limit: int) -> None:
+    with run.database():
+        rows = _select().order_by(Post.id.desc()).limit(limit)
+        if name:
+            with run.list(name) as found:
+                rows = rows.where(Post.list == found.id)
+        run.rows(_columns(), [_row(post) for post in rows], _("No post was distributed yet."))
+
+
+@posts.command("show", help=_("One post."))
+@click.argument("number", metavar="ID", type=int)
+@click.pass_obj
+def show(run: Run, number: int) -> None:
+    with run.database():
+        post = _select().where(Post.id == number).first()
+        if post is None:
+            raise NotFound(_("there is no post {number}; kelou post list shows those there are").format(number=number))
+        titles = _columns() | {"doubtful": _("doubtful"), "size": _("size"), "message_id": "Message-ID", "queue_id": _("queue id")}
+        run.record(titles | {"finished": _("finished")}, _row(post))
+
+
+@click.command("trace", cls=Verb, help=_("One message through it all: held, decided, distributed."))
+@click.argument("message_id", metavar="MESSAGE-ID")
+@click.pass_obj
+def trace(run: Run, message_id: str) -> None:
+    with run.database():
+        bare = message_id.strip().strip("<>")
+        events = sorted(_events((bare, f"<{bare}>")), key=lambda event: str(event["time"]))
+    if not events:
+        raise NotFound(_("no list has seen a message with the Message-ID {id}").format(id=message_id))
+    columns = {"time": _("when"), "event": _("event"), "list": _("list"), "detail": _("detail")}
+    run.rows(columns, events, "")
+
+
+def _events(ids: tuple[str, str]) -> list[dict[str, Any]]:
+    """What the tables know of a message."""
+    found: list[dict[str, Any]] = []
+
+    def event(at: int | None, name: str, where: str, detail: str, **more: Any) -> None:
+        found.append({"time": output.date(at), "event": name, "list": where, "detail": detail} | more)
+
+    objects: list[str] = list(ids)
+    held = HeldPost.select(HeldPost, MailingList, Domain).join(MailingList).join(Domain).where(HeldPost.message_id.in_(ids))
+    for row in held:
+        where = f"{row.list.name}@{row.list.domain.name}"
+        event(row.received, "held", where, row.rule, id=row.id, author=row.author, subject=row.subject)
+        if row.decided:
+            event(row.decided, row.state, where, " ".join(filter(None, (row.decided_by, row.reason))), id=row.id)
+    for post in _select().where(Post.message_id.in_(ids)):
+        row = _row(post)
+        event(post.received, "accepted", row["list"], f"{post.author}: {post.subject}", id=post.id, queue_id=post.queue_id)
+        progress = _("{handed} of {all} recipients").format(handed=post.handed_over, all=post.recipients)
+        event(post.finished or post.received, post.state, row["list"], progress, id=post.id)
+    fields = (Audit.at, Audit.who, Audit.action, Audit.list, Audit.object, Audit.before, Audit.after)
+    for entry in Audit.select(*fields).where(Audit.object.in_(objects)).tuples():
+        shown = audits.row(*entry)
+        found.append({"time": shown["at"], "event": shown["action"], "list": shown["list"], "detail": shown["who"]})
+    return found
+
+
+COMMANDS = (posts, trace)
