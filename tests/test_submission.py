@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from smtppeer import HANG_UP, Peer
 
 from kelou import submission
 from kelou.submission import Connection, Pool, Unavailable, wire
-
-from smtppeer import HANG_UP, Peer
 
 MESSAGE = b"From: a@example.org\r\n\r\nHello\r\n"
 TWO = ["x@example.org", "y@example.net"]
