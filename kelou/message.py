@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -17,10 +18,14 @@ CRLF = b"\r\n"
 LINE = 998  # octets in a line, without CRLF (RFC 5322 section 2.1.1)
 
 # RFC 5322 section 2.2: printable US-ASCII except the colon. Section 4.5.3 lets obsolete senders put blanks before the colon.
-_FIELD = re.compile(rb"([!-9;-~]+)[ \t]{0,200}:")
+FIELD = re.compile(rb"([!-9;-~]+)[ \t]{0,200}:")
 _NAME = re.compile(r"[!-9;-~]+")
 _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?\s]*)\?=")
-_BETWEEN_WORDS = re.compile(r"(=\?[^?\s]{1,60}\?[bBqQ]\?[^?\s]*\?=)[ \t\r\n]+(?==\?[^?\s]{1,60}\?[bBqQ]\?[^?\s]*\?=)")
+_ENCODED_WORDS = re.compile(r"=\?[^?\s]{1,60}\?[bBqQ]\?[^?\s]*\?=(?:[ \t\r\n]*=\?[^?\s]{1,60}\?[bBqQ]\?[^?\s]*\?=)*")
+_CHARSET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,39}")
+# Codecs that are no charsets of a text; punycode and idna take quadratic time.
+_NO_CHARSET = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined"})
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ class Message:
             first = raw[at : at + 1]
             if at == start and first in (b"\r", b"\n") and not raw[at:end].strip(b"\r\n"):
                 return cls(tuple(fields), raw[at:end], raw[end:])
-            if at == start and not _FIELD.match(raw, at, end):
+            if at == start and not FIELD.match(raw, at, end):
                 return cls(tuple(fields), b"", raw[at:])
             if raw[end : end + 1] not in (b" ", b"\t"):
                 fields.append(Field(raw[start:end]))
@@ -96,30 +101,40 @@ class Message:
 
     def with_top(self, fields: Iterable[Field]) -> Message:
         """The same message with these fields above the others."""
-        return replace(self, fields=(*fields, *self.fields), separator=self.separator or CRLF)
+        whole = self._whole()
+        return replace(whole, fields=(*fields, *whole.fields))
 
     def with_field(self, field: Field) -> Message:
         """The same message with `field` where the first of its name stood, and no other of that name; at the end if there was none."""
-        name = field.name
-        at = next((i for i, f in enumerate(self.fields) if f.name == name), len(self.fields))
-        rest = tuple(f for f in self.fields[at:] if f.name != name)
-        return replace(self, fields=(*self.fields[:at], field, *rest), separator=self.separator or CRLF)
+        name, whole = field.name, self._whole()
+        at = next((i for i, f in enumerate(whole.fields) if f.name == name), len(whole.fields))
+        rest = tuple(f for f in whole.fields[at:] if f.name != name)
+        return replace(whole, fields=(*whole.fields[:at], field, *rest))
 
     def with_body(self, body: bytes) -> Message:
         """The same header over another body."""
-        return replace(self, body=body, separator=self.separator or CRLF)
+        return replace(self._whole(), body=body)
+
+    def _whole(self) -> Message:
+        """The same message with the line ends that it lacks where its header or its last field breaks off, so that more can follow."""
+        fields = self.fields
+        if fields and not fields[-1].raw.endswith(b"\n"):
+            fields = (*fields[:-1], Field(fields[-1].raw + CRLF))
+        separator = self.separator if self.separator.endswith(b"\n") else CRLF
+        return replace(self, fields=fields, separator=separator)
 
 
 def field(name: str, value: str) -> Field:
     """Build a header field: the one place where text becomes header bytes, so that no text can start a field of its own.
 
-    Control characters become blanks, what is not ASCII becomes encoded words (RFC 2047), long lines are folded.
+    Control characters become blanks, what is not ASCII (or one endless word) becomes encoded words (RFC 2047), long lines are folded.
     Raises ValueError for a name that is none.
     """
     if not _NAME.fullmatch(name):
         raise ValueError(f"not a header field name: {name!r}")
     clean = "".join(" " if ord(c) < 32 or ord(c) == 127 else c for c in value).strip()
-    words = clean if clean.isascii() else _encode(clean, len(name) + 2)
+    plain = clean.isascii() and all(len(word) < LINE - 100 for word in clean.split(" "))  # a longer word could not be folded
+    words = clean if plain else _encode(clean, len(name) + 2)
     return Field(b"".join(_fold(f"{name}: ".encode("ascii"), words.encode("ascii"))))
 
 
@@ -135,36 +150,50 @@ def phrase(text: str) -> str:
 
 def decode(value: bytes) -> str:
     """Header bytes as text: unfolded, encoded words decoded, control characters blanked. Never raises, whatever it is given."""
-    text = _decode_bytes(value, "utf-8")
-    text = _BETWEEN_WORDS.sub(r"\1", text)  # RFC 2047 section 6.2: blanks between encoded words are not shown
-    text = _ENCODED_WORD.sub(_decode_word, text)
+    text = _ENCODED_WORDS.sub(_decode_words, decode_charset(value, "utf-8"))
     return " ".join("".join(" " if ord(c) < 32 or ord(c) == 127 else c for c in text).split())
 
 
 def decode_charset(data: bytes, charset: str) -> str:
-    """Bytes as text in a charset that a stranger named. Never raises; what can not be read becomes U+FFFD."""
-    return _decode_bytes(data, charset)
+    """Bytes as text in a charset that a stranger named. Never raises; what is not in that charset is read as UTF-8, else as Latin-1."""
+    text = decode_strictly(data, charset)
+    if text is None:
+        text = decode_strictly(data, "utf-8")
+    return data.decode("latin-1") if text is None else text
 
 
-def _decode_bytes(data: bytes, charset: str) -> str:
-    # Some codecs are no charsets (idna, punycode, zlib…), some raise what the "replace" handler should have caught.
+def decode_strictly(data: bytes, charset: str) -> str | None:
+    """Bytes as text, if they are text in that charset."""
     try:
-        text = data.decode(charset, "strict")
-    except (LookupError, ValueError, AssertionError, RecursionError):
-        text = data.decode("utf-8", "replace") if charset.lower() in ("utf-8", "utf8") else data.decode("latin-1")
-    return text if isinstance(text, str) else data.decode("latin-1")
+        return _SURROGATE.sub("\ufffd", data.decode(codec(charset)))
+    except (LookupError, ValueError, AssertionError, RecursionError):  # codecs of rare charsets raise what they like
+        return None
 
 
-def _decode_word(match: re.Match[str]) -> str:
-    charset, encoding, data = match[1].partition("*")[0], match[2].lower(), match[3]
-    try:
-        if encoding == "b":
-            raw = base64.b64decode(data + "=" * (-len(data) % 4))
+def codec(charset: str) -> str:
+    """Python's name for a charset that a stranger named. Raises LookupError if there is none."""
+    name = codecs.lookup(charset).name if _CHARSET.fullmatch(charset) else ""
+    if not name or name in _NO_CHARSET:
+        raise LookupError(f"no charset: {charset!r}")
+    return name
+
+
+def _decode_words(match: re.Match[str]) -> str:
+    """Encoded words in a row: the blanks between them are not shown (RFC 2047 section 6.2), and many writers cut a character in two there."""
+    runs: list[tuple[str, bytes]] = []
+    for word in _ENCODED_WORD.finditer(match[0]):
+        charset, data = word[1].partition("*")[0].lower(), word[3]  # RFC 2231 section 5: `*` and a language
+        if word[2] in "bB":
+            clean = re.sub(r"[^A-Za-z0-9+/]", "", data)
+            clean = clean[: -1 if len(clean) % 4 == 1 else None]
+            raw = base64.b64decode(clean + "=" * (-len(clean) % 4))
         else:
-            raw = binascii.a2b_qp(data.encode("ascii"), header=True)
-    except (ValueError, binascii.Error):
-        return match[0]
-    return _decode_bytes(raw, charset)
+            raw = binascii.a2b_qp(data.encode("utf-8", "replace"), header=True)
+        if runs and runs[-1][0] == charset:
+            runs[-1] = charset, runs[-1][1] + raw
+        else:
+            runs.append((charset, raw))
+    return "".join(decode_charset(raw, charset) for charset, raw in runs)
 
 
 def _encode(text: str, used: int) -> str:
