@@ -7,6 +7,7 @@ The schema itself is made by migrations/, never from these classes.
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 from peewee import (
     SQL,
@@ -27,6 +28,11 @@ db = DatabaseProxy()
 def now() -> int:
     """The time, in seconds."""
     return int(time.time())
+
+
+def iso(seconds: int | None) -> str | None:
+    """A time of ours as ISO 8601, UTC."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Base(Model):
@@ -158,6 +164,7 @@ class Post(Base):
     size = IntegerField(default=0)
     state = CharField(default="distributing", index=True)  # distributing, sent
     worker = CharField(default="")  # the LMTP handler at work on it; empty: none
+    claimed = BigIntegerField(default=0)  # when that handler last gave a sign of life
     received = BigIntegerField(default=now)
     finished = BigIntegerField(null=True)
     recipients = IntegerField(default=0)
@@ -261,4 +268,4 @@ TABLES = (
     Bounce,
     Audit,
 )
-__all__ = [*(t.__name__ for t in TABLES), "SQL", "TABLES", "Base", "db", "now"]
+__all__ = [*(t.__name__ for t in TABLES), "SQL", "TABLES", "Base", "db", "iso", "now"]

@@ -96,6 +96,7 @@ def up(migrator: Any, db: Any) -> None:
         size = IntegerField(default=0)
         state = CharField(index=True, default="distributing")
         worker = CharField(default="")
+        claimed = BigIntegerField(default=0)
         received = BigIntegerField()
         finished = BigIntegerField(null=True)
         recipients = IntegerField(default=0)
