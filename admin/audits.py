@@ -8,20 +8,19 @@ from typing import Any
 import click
 
 from kelou.i18n import _
-from kelou.models import Audit
+from kelou.models import Audit, iso
 
-from . import output
 from .command import Noun
 from .lists import LIST
 from .run import Run
 
-audits = Noun("audit", help=_("Who did what, and when."))
+audits = Noun("audit")
 COMMANDS = (audits,)
 
 
 def row(at: int, who: str, action: str, name: str, thing: str, before: str, after: str) -> dict[str, Any]:
     """One entry, for programs."""
-    shown = {"at": output.date(at), "who": who, "action": action, "list": name or None, "object": thing or None}
+    shown = {"at": iso(at), "who": who, "action": action, "list": name or None, "object": thing or None}
     return shown | {"before": json.loads(before) if before else None, "after": json.loads(after) if after else None}
 
 

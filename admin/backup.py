@@ -26,7 +26,7 @@ from .command import Noun
 from .run import Run
 from .site import SOCKETS, answers
 
-backup = Noun("backup", help=_("Everything in one file: database, secret, keys, configuration."))
+backup = Noun("backup")
 COMMANDS = (backup,)
 
 INDEX = "kelou-backup.json"
@@ -140,12 +140,13 @@ def _private(path: Path, content: bytes) -> None:
 
 
 def _write(path: Path, parts: dict[str, bytes]) -> None:
-    index = {"version": kelou.__version__, "made": int(time.time()), "sha256": {name: hashlib.sha256(part).hexdigest() for name, part in parts.items()}}
+    made = int(time.time())
+    index = {"version": kelou.__version__, "made": made, "sha256": {name: hashlib.sha256(part).hexdigest() for name, part in parts.items()}}
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with tarfile.open(path, "w:gz") as archive:
         for name, part in {INDEX: json.dumps(index, indent=2).encode(), **parts}.items():
             entry = tarfile.TarInfo(name)
-            entry.size, entry.mtime, entry.mode = len(part), index["made"], 0o600
+            entry.size, entry.mtime, entry.mode = len(part), made, 0o600
             archive.addfile(entry, io.BytesIO(part))
 
 

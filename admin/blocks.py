@@ -10,13 +10,13 @@ import click
 from kelou import blocklist
 from kelou.directory import ListView
 from kelou.i18n import _
+from kelou.models import iso
 
-from . import output
 from .command import Noun
 from .lists import LIST
 from .run import Run
 
-blocks = Noun("block", help=_("The block list: who may not post or subscribe."))
+blocks = Noun("block")
 COMMANDS = (blocks,)
 
 PATTERN = _("PATTERN")
@@ -62,6 +62,6 @@ def remove(run: Run, pattern: str, name: str | None) -> None:
 @click.pass_obj
 def list_(run: Run, name: str | None) -> None:
     with _scope(run, name) as found:
-        rows = [row | {"since": output.date(row["since"])} for row in blocklist.entries(found)]
+        rows = [row | {"since": iso(row["since"])} for row in blocklist.entries(found)]
         columns = {"pattern": _("pattern"), "list": _("list"), "since": _("since"), "by": _("by"), "reason": _("reason")}
         run.rows(columns, rows, _("Nothing is blocked."))

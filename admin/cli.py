@@ -12,6 +12,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -21,6 +22,10 @@ from kelou import i18n
 from kelou.i18n import N_, _
 from kelou.refusal import BadData, Down, NotPermitted, Refusal, TryAgain
 from kelou.setting import SettingError
+
+from . import output
+from .command import Noun, common
+from .run import Run
 
 FAULT = 70  # EX_SOFTWARE: our own
 
@@ -56,19 +61,56 @@ def speak(code: str) -> None:
     gettext.textdomain("kelou")
 
 
-def tree() -> click.Group:
-    """The commands, in the language in force: their modules translate what they declare, so they are imported only now."""
-    from . import audits, backup, blocks, doctor, domains, lists, members, posts, roles, site
-    from .command import Noun, common
-    from .run import Run
+def nouns() -> dict[str, tuple[str, str]]:
+    """The commands: the module that declares each (imported when it is asked for), and what it is for."""
+    return {
+        "init":       ("site",     _("Make what is missing: configuration, directories, secret, database.")),
+        "status":     ("site",     _("What runs, and how much there is.")),
+        "doctor":     ("doctor",   _("What is wrong, and how to mend it.")),
+        "config":     ("site",     _("The site's configuration.")),
+        "serve":      ("site",     _("Run a daemon in the foreground.")),
+        "sandbox":    ("sandboxes", _("A private Postfix with everything of Kelou, to try it out.")),
+        "domain":     ("domains",  _("Domains that lists live in.")),
+        "dkim":       ("domains",  _("Keys that the lists' mail is signed with.")),
+        "dns":        ("domains",  _("DNS records to publish.")),
+        "list":       ("lists",    _("Mailing lists: request, activate, set up, close.")),
+        "member":     ("members",  _("Subscribers of a list.")),
+        "owner":      ("roles",    _("Owners of a list: they have all rights on it.")),
+        "moderator":  ("roles",    _("Moderators of a list: they decide on held posts.")),
+        "listmaster": ("roles",    _("Listmasters: they run the site and decide on requests.")),
+        "block":      ("blocks",   _("The block list: who may not post or subscribe.")),
+        "post":       ("posts",    _("Posts that lists distributed.")),
+        "trace":      ("posts",    _("One message through it all: held, decided, distributed.")),
+        "audit":      ("audits",   _("Who did what, and when.")),
+        "backup":     ("backup",   _("Everything in one file: database, secret, keys, configuration.")),
+    }  # fmt: skip
 
-    root = Noun("kelou", help=_("Mailing lists on the Postfix that is already here."), params=common(hidden=False))
-    version = _("Show the version and exit.")
-    root = click.version_option(kelou.__version__, message="kelou %(version)s", help=version)(root)
-    root.context_settings["obj"] = Run()
-    modules = (site, doctor, domains, lists, members, roles, blocks, posts, audits, backup)
-    for command in (command for module in modules for command in module.COMMANDS):
-        root.add_command(command)
+
+class Root(Noun):
+    """`kelou` itself."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(nouns())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in nouns():
+            return None
+        module, help = nouns()[cmd_name]
+        declared = {command.name: command for command in import_module(f".{module}", __package__).COMMANDS}
+        command: click.Command = declared[cmd_name]
+        command.help = command.help or help
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section(gettext.gettext("Commands")):
+            formatter.write_dl([(name, help) for name, (_module, help) in nouns().items()])
+
+
+def tree() -> Root:
+    """The commands, in the language in force: their modules translate what they declare, so they are imported after `speak`."""
+    root = Root("kelou", help=_("Mailing lists on the Postfix that is already here."), params=common(hidden=False), context_settings={"obj": Run()})
+    shown = _("Show the version and exit.")
+    click.version_option(kelou.__version__, message="kelou %(version)s", help=shown)(root)
     return root
 
 
@@ -109,8 +151,6 @@ def _of_database(text: str) -> Refusal | None:
 
 def call(arguments: Sequence[str]) -> int:
     """Do what the arguments say; the exit code."""
-    from . import output
-
     speak(language(arguments, i18n.from_environment()))
     try:
         result = tree().main(list(arguments), prog_name="kelou", standalone_mode=False)
@@ -139,8 +179,11 @@ def call(arguments: Sequence[str]) -> int:
 
 def commands(group: click.Group, *above: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     """Every command below a group with its path, groups before what is in them."""
-    for name, command in group.commands.items():
-        yield (*above, name), command
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if command and not command.hidden:
+            yield (*above, name), command
         if isinstance(command, click.Group):
             yield from commands(command, *above, name)
 

@@ -36,7 +36,7 @@ class Finding:
     fix: str = ""
 
 
-@click.command("doctor", cls=Verb, help=_("What is wrong and how to mend it; 1 where something is."))
+@click.command("doctor", cls=Verb)
 @click.pass_context
 def doctor(ctx: click.Context) -> None:
     run: Run = ctx.obj

@@ -15,14 +15,15 @@ from kelou import audit, domains, signing, zone
 from kelou.config import Config
 from kelou.database import transaction
 from kelou.i18n import _
+from kelou.models import iso
 
 from . import output
 from .command import Noun
 from .run import Run
 
-domain = Noun("domain", help=_("Domains that lists live in."))
-dkim = Noun("dkim", help=_("Keys that the lists' mail is signed with."))
-dns = Noun("dns", help=_("DNS records to publish."))
+domain = Noun("domain")
+dkim = Noun("dkim")
+dns = Noun("dns")
 COMMANDS = (domain, dkim, dns)
 
 DOMAIN = _("DOMAIN")
@@ -46,7 +47,7 @@ def _added(name: str) -> str:
 @click.pass_obj
 def list_(run: Run) -> None:
     with run.database():
-        rows = [row | {"since": output.date(row["since"])} for row in domains.domains()]
+        rows = [row | {"since": iso(row["since"])} for row in domains.domains()]
         run.rows({"domain": _("domain"), "lists": _("lists"), "since": _("since")}, rows, _("No domain is served: kelou domain add DOMAIN"))
 
 
@@ -58,7 +59,7 @@ def show(run: Run, name: str) -> None:
         found = domains.find(name)
         key = signing.active(config.directory("dkim.directory"), found.name)
         row = next(row for row in domains.domains() if row["domain"] == found.name)
-        row |= {"since": output.date(row["since"]), "selector": key.selector if key else None}
+        row |= {"since": iso(row["since"]), "selector": key.selector if key else None}
         run.record({"domain": _("domain"), "lists": _("lists"), "since": _("since"), "selector": _("DKIM selector")}, row)
 
 
@@ -97,7 +98,7 @@ def new(run: Run, name: str, selector: str | None) -> None:
 @click.pass_obj
 def keys(run: Run) -> None:
     rows = [
-        {"domain": key.domain, "selector": key.selector, "state": key.state, "since": output.date(key.since or None), "name": key.name}
+        {"domain": key.domain, "selector": key.selector, "state": key.state, "since": iso(key.since or None), "name": key.name}
         | ({"record": signing.record(key)} if run.json else {})
         for key in signing.keys(run.config.directory("dkim.directory"))
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -15,7 +16,7 @@ from . import output
 from .command import Noun
 from .run import Run
 
-lists = Noun("list", help=_("Mailing lists: request, activate, set up, close."))
+lists = Noun("list")
 COMMANDS = (lists,)
 
 LIST = _("LIST")
@@ -51,7 +52,7 @@ def _tell(run: Run, outcome: Outcome, text: str) -> None:
 
 def _asked(function: Any) -> Any:
     """The options that a request and a creation share."""
-    for decorate in (
+    decorators: tuple[Callable[[Any], Any], ...] = (
         click.option("--language", type=click.Choice(LANGUAGES), help=_("The language of its notices; else the site's.")),
         click.option("--organisation", default="", help=_("Whose list it is.")),
         click.option("--description", default="", help=_("What it is for, in full.")),
@@ -60,7 +61,8 @@ def _asked(function: Any) -> Any:
         click.option("--owner-name", default="", help=_("The owner's name.")),
         click.option("--owner", required=True, metavar=_("ADDRESS"), help=_("Who will own it.")),
         click.argument("name", metavar=_("NAME")),
-    ):
+    )
+    for decorate in decorators:
         function = decorate(function)
     return function
 
@@ -68,7 +70,7 @@ def _asked(function: Any) -> Any:
 @lists.command("request", dry_run="rollback", help=_("Ask for a list: it is pending until a listmaster decides."))
 @_asked
 @click.pass_obj
-def request(run: Run, name: str, **asked: Any) -> None:
+def request(run: Run, /, name: str, **asked: Any) -> None:
     with run.database() as config:
         outcome = lifecycle.request(config, run.actor, name, **asked)
         _tell(run, outcome, _("{list} is requested; a listmaster decides (kelou list activate).").format(list=outcome.list.address))
@@ -77,7 +79,7 @@ def request(run: Run, name: str, **asked: Any) -> None:
 @lists.command("create", dry_run="rollback", help=_("Request and activate a list in one."))
 @_asked
 @click.pass_obj
-def create(run: Run, name: str, **asked: Any) -> None:
+def create(run: Run, /, name: str, **asked: Any) -> None:
     with run.database() as config:
         outcome = lifecycle.create(config, run.actor, name, **asked)
         _tell(run, outcome, _("{list} is open.").format(list=outcome.list.address))
@@ -133,9 +135,8 @@ def show(run: Run, name: str) -> None:
         titles |= {"reason": _("reason"), "old_names": _("old names"), "advice": _("advice")}
         run.record(titles, row)
         if not run.json:
-            origins = {"list": _("list"), "type": _("type"), "site": _("site"), "default": _("default")}
             settings = [
-                {"key": key, "value": listtype.SETTINGS[key].show(held["value"]), "origin": origins.get(held["origin"], held["origin"])}
+                {"key": key, "value": listtype.SETTINGS[key].show(held["value"]), "origin": held["origin"]}
                 for key, held in row["settings"].items()
             ]
             columns = {"key": _("setting"), "value": _("value"), "origin": _("from")}
@@ -145,11 +146,11 @@ def show(run: Run, name: str) -> None:
 @lists.command("types", help=_("The list types and what each sets."))
 @click.pass_obj
 def types(run: Run) -> None:
-    rows = [{"type": name, "title": _(listtype.TITLES[name]), "settings": dict(preset)} for name, preset in listtype.TYPES.items()]
-    if not run.json:
-        for row in rows:
-            preset = listtype.TYPES[row["type"]]
-            row["settings"] = [f"{key}={listtype.SETTINGS[key].show(value)}" for key, value in preset.items() if key != "footer"]
+    rows: list[dict[str, Any]] = []
+    for name, preset in listtype.TYPES.items():
+        # A footer is too long for a table.
+        short = {key: listtype.SETTINGS[key].show(value) for key, value in preset.items() if key != "footer"}
+        rows.append({"type": name, "title": _(listtype.TITLES[name]), "settings": dict(preset) if run.json else short})
     run.rows({"type": _("type"), "title": _("meant for"), "settings": _("sets")}, rows, "")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from .command import Noun
 from .lists import LIST, pairs
 from .run import Run
 
-members = Noun("member", help=_("Subscribers of a list."))
+members = Noun("member")
 COMMANDS = (members,)
 
 EMAIL = _("EMAIL")
@@ -51,7 +52,10 @@ def words() -> dict[str, str]:
 
 
 def tell(run: Run, result: Result) -> None:
-    """What became of a person, for people."""
+    """What became of a person."""
+    if run.json:
+        output.data(output.to_json(row(result)))
+        return
     run.say(" ".join(filter(None, [words().get(result.result, result.result + ": {email}").format(email=result.email), result.detail])))
     if not result.told:
         run.say(_("Postfix did not take the notice to {people}: please tell them.").format(people=result.email))
@@ -66,8 +70,8 @@ def finish(ctx: click.Context, run: Run, results: list[Result]) -> None:
     """Tell of several; exit with 1 where one is not as it was to be."""
     if run.json:
         output.data(output.to_json([row(result) for result in results]))
-    for result in results:
-        if not run.json:
+    else:
+        for result in results:
             tell(run, result)
     if not all(result.done for result in results):
         ctx.exit(1)
@@ -84,9 +88,7 @@ def add(ctx: click.Context, name: str, email: str, person: tuple[str, ...], sile
     run: Run = ctx.obj
     with run.list(name) as found:
         result = people.subscribe(run.config, run.actor, found, email, " ".join(person), force=force, quiet=silent)
-        run.done(row(result), "")
-        if not run.json:
-            tell(run, result)
+        tell(run, result)
         if not result.done:
             ctx.exit(1)
 
@@ -105,9 +107,7 @@ def import_(ctx: click.Context, name: str, file: str, sync: bool, silent: bool, 
     with run.list(name) as found:
         if sync:
             run.sure(_("Remove the subscribers of {list} that are not in {file}?").format(list=found.address, file=file))
-        report = batch.apply(
-            run.config, run.actor, found, data, sync=sync, quiet=silent, dry_run=run.dry_run, force=force
-        )
+        report = batch.apply(run.config, run.actor, found, data, sync=sync, quiet=silent, dry_run=run.dry_run, force=force)
     if reject_file and not run.dry_run:
         reject_file.write_text("".join(line + "\n" for line in report.rejected), "utf-8", "surrogateescape")
     if run.json:
@@ -181,9 +181,7 @@ def find(run: Run, email: str) -> None:
 def move(run: Run, old: str, new: str) -> None:
     with run.database() as config:
         result = people.move(config, run.actor, old, new)
-        run.done(row(result), "")
-        if not run.json:
-            tell(run, result)
+        tell(run, result)
 
 
 @members.command("export", help=_("The subscribers as `Email Name` lines, that import reads, or as CSV."))
@@ -208,6 +206,6 @@ def export(run: Run, name: str, as_csv: bool) -> None:
 def read(file: str) -> bytes:
     """The bytes of a file, or of the standard input for `-`. Raises BadData."""
     try:
-        return click.get_binary_stream("stdin").read() if file == "-" else Path(file).read_bytes()
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise BadData(f"{file}: {error.strerror}") from error

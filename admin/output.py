@@ -12,12 +12,20 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
-from kelou.i18n import _
+from kelou.i18n import N_, _
 
 Row = Mapping[str, Any]
+
+# Words for programs that a table shows in the language in force, where they are the value of one of these keys.
+_KEYS = frozenset({"status", "state", "origin", "mode", "result", "event", "roles", "milter", "lmtp", "map", "database"})
+_WORDS = frozenset({
+    N_("pending"), N_("open"), N_("closed"), N_("purged"), N_("new"), N_("active"), N_("retired"), N_("list"), N_("type"), N_("site"), N_("default"),
+    N_("mail"), N_("nomail"), N_("distributing"), N_("sent"), N_("held"), N_("approved"), N_("rejected"), N_("discarded"), N_("expired"),
+    N_("accepted"), N_("added"), N_("already"), N_("invalid"), N_("blocked"), N_("full"), N_("removed"), N_("absent"),
+    N_("owner"), N_("moderator"), N_("subscriber"), N_("listmaster"), N_("up"), N_("down"), N_("missing"), N_("denied"),
+})  # fmt: skip
 
 # C0, DEL and C1 steer the terminal; U+2028 and U+2029 break lines; bidi controls and invisible characters make a text read as another.
 # What writing itself needs stays: soft hyphen, joiners, marks of direction (U+00AD, U+200C to U+200F).
@@ -36,11 +44,6 @@ def safe(text: str, *, keep: str = "") -> str:
     return _UNSAFE.sub(lambda match: match[0] if match[0] in keep else _escape(match), text)
 
 
-def date(seconds: int | None) -> str | None:
-    """A time as ISO 8601 in UTC, as JSON and tables show it."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def to_json(value: Any) -> str:
     """JSON for people and programs: accents stay; what could steer a terminal is in \\u escapes, which mean the same."""
     text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
@@ -48,12 +51,16 @@ def to_json(value: Any) -> str:
     return _UNSAFE.sub(lambda match: match[0] if match[0] == "\n" else json.dumps(match[0])[1:-1] if match[0] != "\x7f" else "\\u007f", text)
 
 
-def cell(value: Any) -> str:
+def cell(key: str, value: Any) -> str:
     """One value of a table, in one line."""
     if isinstance(value, bool):
         return _("yes") if value else _("no")
     if isinstance(value, (list, tuple)):
-        return ", ".join(cell(part) for part in value)
+        return ", ".join(cell(key, part) for part in value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{safe(str(name))}={cell(key, part)}" for name, part in value.items())
+    if key in _KEYS and value in _WORDS:
+        return _(value)
     return "" if value is None else safe(str(value))
 
 
@@ -76,7 +83,7 @@ def clip(text: str, columns: int) -> str:
 
 def table(columns: Mapping[str, str], rows: Iterable[Row], columns_wide: int | None = None) -> str:
     """Rows under titles; `columns` maps a row's key to its title. Cut to `columns_wide` if given, the widest column first."""
-    cells = [[cell(row.get(key)) for key in columns] for row in rows]
+    cells = [[cell(key, row.get(key)) for key in columns] for row in rows]
     titles = [title.upper() for title in columns.values()]
     numeric = [bool(cells) and all(re.fullmatch(r"-?\d*", line[at]) for line in cells) for at in range(len(titles))]
     widths = [max(width(line[at]) for line in (titles, *cells)) for at in range(len(titles))]
@@ -101,7 +108,7 @@ def record(titles: Mapping[str, str], row: Row) -> str:
     widest = max((width(title) for title in titles.values()), default=0)
     lines = []
     for key, title in titles.items():
-        text = cell(row.get(key))
+        text = cell(key, row.get(key))
         if text:
             lines.append(f"{title}{' ' * (widest - width(title))}  {text}")
     return "\n".join(lines)

@@ -7,15 +7,15 @@ from typing import Any
 import click
 
 from kelou.i18n import _
-from kelou.models import Audit, Domain, HeldPost, MailingList, Post
+from kelou.models import Audit, Domain, HeldPost, MailingList, Post, iso
 from kelou.refusal import NotFound
 
-from . import audits, output
+from . import audits
 from .command import Noun, Verb
 from .lists import LIST
 from .run import Run
 
-posts = Noun("post", help=_("Posts that lists distributed."))
+posts = Noun("post")
 
 
 def _select() -> Any:
@@ -25,7 +25,7 @@ def _select() -> Any:
 def _row(post: Post) -> dict[str, Any]:
     row = {"id": post.id, "list": f"{post.list.name}@{post.list.domain.name}", "message_id": post.message_id, "state": post.state}
     row |= {"recipients": post.recipients, "handed_over": post.handed_over, "doubtful": post.doubtful, "author": post.author, "subject": post.subject}
-    return row | {"size": post.size, "queue_id": post.queue_id, "received": output.date(post.received), "finished": output.date(post.finished)}
+    return row | {"size": post.size, "queue_id": post.queue_id, "received": iso(post.received), "finished": iso(post.finished)}
 
 
 def _columns() -> dict[str, str]:
@@ -66,7 +66,7 @@ def show(run: Run, number: int) -> None:
         run.record(titles | {"finished": _("finished")}, _row(post))
 
 
-@click.command("trace", cls=Verb, help=_("One message through it all: held, decided, distributed."))
+@click.command("trace", cls=Verb)
 @click.argument("message_id", metavar="MESSAGE-ID")
 @click.pass_obj
 def trace(run: Run, message_id: str) -> None:
@@ -84,7 +84,7 @@ def _events(ids: tuple[str, str]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
 
     def event(at: int | None, name: str, where: str, detail: str, **more: Any) -> None:
-        found.append({"time": output.date(at), "event": name, "list": where, "detail": detail} | more)
+        found.append({"time": iso(at), "event": name, "list": where, "detail": detail} | more)
 
     objects: list[str] = list(ids)
     held = HeldPost.select(HeldPost, MailingList, Domain).join(MailingList).join(Domain).where(HeldPost.message_id.in_(ids))

@@ -6,12 +6,10 @@ import click
 
 from kelou import people
 from kelou.i18n import _
-from kelou.people import Result
 
-from . import output
 from .command import Noun
 from .lists import LIST
-from .members import EMAIL, row, tell
+from .members import EMAIL, tell
 from .run import Run
 
 
@@ -19,16 +17,9 @@ def _columns() -> dict[str, str]:
     return {"email": _("address"), "name": _("name"), "since": _("since")}
 
 
-def _one(run: Run, result: Result) -> None:
-    if run.json:
-        output.data(output.to_json(row(result)))
-    else:
-        tell(run, result)
-
-
-def _noun(role: str, help: str, add_help: str, remove_help: str, list_help: str) -> Noun:
+def _noun(role: str, add_help: str, remove_help: str, list_help: str) -> Noun:
     """The same three verbs for a role on a list."""
-    noun = Noun(role, help=help)
+    noun = Noun(role)
 
     @noun.command("add", dry_run="rollback", help=add_help)
     @click.argument("name", metavar=LIST)
@@ -37,7 +28,7 @@ def _noun(role: str, help: str, add_help: str, remove_help: str, list_help: str)
     @click.pass_obj
     def add(run: Run, name: str, email: str, person: tuple[str, ...]) -> None:
         with run.list(name) as found:
-            _one(run, people.add_role(run.config, run.actor, found, role, email, " ".join(person)))
+            tell(run, people.add_role(run.config, run.actor, found, role, email, " ".join(person)))
 
     @noun.command("remove", dry_run="rollback", help=remove_help)
     @click.argument("name", metavar=LIST)
@@ -45,7 +36,7 @@ def _noun(role: str, help: str, add_help: str, remove_help: str, list_help: str)
     @click.pass_obj
     def remove(run: Run, name: str, email: str) -> None:
         with run.list(name) as found:
-            _one(run, people.remove_role(run.config, run.actor, found, role, email))
+            tell(run, people.remove_role(run.config, run.actor, found, role, email))
 
     @noun.command("list", help=list_help)
     @click.argument("name", metavar=LIST)
@@ -58,14 +49,12 @@ def _noun(role: str, help: str, add_help: str, remove_help: str, list_help: str)
 
 
 owners = _noun(
-    "owner", _("Owners of a list: they have all rights on it."),
-    _("Make somebody an owner."), _("Take that away; the last owner stays."), _("The owners of a list."),
+    "owner", _("Make somebody an owner."), _("Take that away; the last owner stays."), _("The owners of a list."),
 )  # fmt: skip
 moderators = _noun(
-    "moderator", _("Moderators of a list: they decide on held posts."),
-    _("Make somebody a moderator."), _("Take that away."), _("The moderators of a list."),
+    "moderator", _("Make somebody a moderator."), _("Take that away."), _("The moderators of a list."),
 )  # fmt: skip
-listmasters = Noun("listmaster", help=_("Listmasters: they run the site and decide on requests."))
+listmasters = Noun("listmaster")
 COMMANDS = (owners, moderators, listmasters)
 
 
@@ -75,7 +64,7 @@ COMMANDS = (owners, moderators, listmasters)
 @click.pass_obj
 def add(run: Run, email: str, person: tuple[str, ...]) -> None:
     with run.database() as config:
-        _one(run, people.add_listmaster(config, run.actor, email, " ".join(person)))
+        tell(run, people.add_listmaster(config, run.actor, email, " ".join(person)))
 
 
 @listmasters.command("remove", dry_run="rollback", help=_("Take that away."))
@@ -83,7 +72,7 @@ def add(run: Run, email: str, person: tuple[str, ...]) -> None:
 @click.pass_obj
 def remove(run: Run, email: str) -> None:
     with run.database() as config:
-        _one(run, people.remove_listmaster(config, run.actor, email))
+        tell(run, people.remove_listmaster(config, run.actor, email))
 
 
 @listmasters.command("list", help=_("The listmasters."))

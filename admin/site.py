@@ -7,6 +7,8 @@ import os
 import pwd
 import socket
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,44 +31,46 @@ ACCOUNT = "_kelou"  # the system account of the daemons
 SOCKETS = {"milter": "milter.sock", "lmtp": "lmtp.sock", "map": "map.sock"}
 
 
-@click.command("init", cls=Verb, dry_run="own", help=_("Make what is missing: configuration, directories, secret, database. May be run again."))
+@click.command("init", cls=Verb, dry_run="own")
 @click.pass_obj
 def init(run: Run) -> None:
     os.umask(0o027)  # members' addresses are nobody else's business
     steps: list[dict[str, Any]] = []
 
-    def step(what: str, path: Path, missing: bool, make: Any) -> None:
+    def step(what: str, path: Path, missing: bool, make: Callable[[], object], group: str = ACCOUNT) -> None:
         if missing and not run.dry_run:
             make()
+            _give(path, group)
         steps.append({"what": what, "path": str(path), "changed": missing})
 
-    step(_("configuration"), run.path, not run.path.exists(), lambda: _write(run.path, configuration.sample()))
+    step("config", run.path, not run.path.exists(), lambda: _write(run.path, configuration.sample()))
     if run.dry_run and not run.path.exists():
         config = configuration.Config(run.path, {})
     else:
         config = run.config
     folders = {config.directory("secret.file").parent, config.directory("dkim.directory"), *_database_folder(config)}
     for folder in sorted(folders):
-        step(_("directory"), folder, not folder.is_dir(), lambda folder=folder: _folder(folder))
+        step("directory", folder, not folder.is_dir(), partial(_folder, folder))
     sockets = config.directory("postfix.sockets")
     if sockets.parent.is_dir():
-        step(_("directory of sockets"), sockets, not sockets.is_dir(), lambda: _folder(sockets, 0o2750, "postfix"))
+        step("sockets", sockets, not sockets.is_dir(), lambda: _folder(sockets, 0o2750), "postfix")
     else:
         run.say(_("{path} is not there: install Postfix, then run this again").format(path=sockets.parent))
     key = config.directory("secret.file")
-    step(_("secret"), key, not key.exists(), lambda: (secret.create(key), _give(key)))
+    step("secret", key, not key.exists(), lambda: secret.create(key))
     if not run.dry_run:
         secret.load(config)  # one that is no secret is told of now, not by a daemon later
     database.open_database(config)
     file = database.file(config)
     missing = ["*"] if run.dry_run and file and not file.exists() else database.pending()
-    step(_("database"), file or Path("-"), bool(missing), lambda: (database.migrate(), file and _give(file)))
+    step("database", file or Path("-"), bool(missing), database.migrate)
     if run.json:
         output.data(output.to_json({"config": str(run.path), "steps": steps}))
         return
+    titles = {"config": _("configuration"), "directory": _("directory"), "sockets": _("directory of sockets"), "secret": _("secret"), "database": _("database")}
     for taken in steps:
         state = _("is there") if not taken["changed"] else _("to be made") if run.dry_run else _("made")
-        run.say(f"{taken['what']}: {taken['path']}: {state}")
+        run.say(f"{titles[taken['what']]}: {taken['path']}: {state}")
 
 
 def _database_folder(config: configuration.Config) -> list[Path]:
@@ -77,25 +81,23 @@ def _database_folder(config: configuration.Config) -> list[Path]:
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, "utf-8")
-    _give(path)
 
 
-def _folder(path: Path, mode: int = 0o750, group: str = ACCOUNT) -> None:
+def _folder(path: Path, mode: int = 0o750) -> None:
     path.mkdir(mode, parents=True)
     path.chmod(mode)
-    _give(path, group)
 
 
-def _give(path: Path, group: str = ACCOUNT) -> None:
+def _give(path: Path, group: str) -> None:
     """What root makes is for the daemons, if their account is there."""
     try:
-        if os.geteuid() == 0:
+        if os.geteuid() == 0 and path.exists():
             os.chown(path, pwd.getpwnam(ACCOUNT).pw_uid, grp.getgrnam(group).gr_gid)
     except KeyError:
         return
 
 
-@click.command("serve", cls=Verb, dry_run="own", help=_("Run a daemon in the foreground."))
+@click.command("serve", cls=Verb, dry_run="own")
 @click.argument("door", type=click.Choice(["lmtp", "milter"]))
 @click.pass_obj
 def serve(run: Run, door: str) -> None:
@@ -122,7 +124,7 @@ def answers(path: Path) -> str:
     return "up"
 
 
-@click.command("status", cls=Verb, help=_("What runs, and how much there is; 1 where something does not run."))
+@click.command("status", cls=Verb)
 @click.pass_context
 def status(ctx: click.Context) -> None:
     run: Run = ctx.obj
@@ -156,7 +158,7 @@ def counts() -> dict[str, int]:
     }
 
 
-config = Noun("config", help=_("The site's configuration."))
+config = Noun("config")
 COMMANDS = (init, serve, status, config)
 
 
