@@ -53,7 +53,7 @@ def create(run: Run, file: Path) -> None:
         _write(draft, parts)
         draft.rename(file)
         with database.transaction():
-            audit.record(run.actor, "backup.create", object=str(file))
+            audit.record(run.actor, "backup create", object=str(file))
     run.done({"file": str(file), "parts": sorted(parts)}, _("{path} holds everything; keep it as you keep passwords.").format(path=file))
 
 
@@ -99,7 +99,7 @@ def restore(run: Run, file: Path) -> None:
     database.open_database(config)
     database.migrate()
     with database.transaction():
-        audit.record(run.actor, "backup.restore", object=str(file))
+        audit.record(run.actor, "backup restore", object=str(file))
     run.done({"file": str(file), "parts": sorted(parts), "result": "restored"}, _("{path} is put back; start the daemons.").format(path=file))
 
 

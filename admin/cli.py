@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import gettext
+import logging
 import os
 import signal
 import sys
@@ -20,7 +21,7 @@ import click
 import kelou
 from kelou import i18n
 from kelou.i18n import N_, _
-from kelou.refusal import BadData, Down, NotPermitted, Refusal, TryAgain
+from kelou.refusal import BadConfiguration, BadData, Down, NotPermitted, Refusal, TryAgain
 from kelou.setting import SettingError
 
 from . import output
@@ -136,6 +137,8 @@ def refusals(error: BaseException) -> Refusal | None:
 
 
 def _of_database(text: str) -> Refusal | None:
+    if "no such table" in text or "no such column" in text or "does not exist" in text:
+        return BadConfiguration(_("the database is of another version than this program ({reason}); bring it up to date with: kelou init").format(reason=text))
     if "locked" in text:
         return TryAgain(_("the database is busy; try again in a moment"))
     if "disk is full" in text:
@@ -151,6 +154,8 @@ def _of_database(text: str) -> Refusal | None:
 
 def call(arguments: Sequence[str]) -> int:
     """Do what the arguments say; the exit code."""
+    # What the ground logs is for the daemons' log; the shell is told by what it returns.
+    logging.getLogger("kelou").addHandler(logging.NullHandler())
     speak(language(arguments, i18n.from_environment()))
     try:
         result = tree().main(list(arguments), prog_name="kelou", standalone_mode=False)

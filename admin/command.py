@@ -34,7 +34,7 @@ def common(hidden: bool) -> list[click.Parameter]:
         return click.Option(names, callback=_note, expose_value=False, hidden=hidden, **more)
 
     return [
-        option("-c", "--config", "file", metavar=_("FILE"), help=_("The configuration; else KELOU_CONFIG, else /etc/kelou/kelou.toml.")),
+        option("-c", "--config", "config_file", metavar=_("FILE"), help=_("The configuration; else KELOU_CONFIG, else /etc/kelou/kelou.toml.")),
         option("--json", is_flag=True, help=_("Print one JSON object or array.")),
         # Read already, before the commands were declared in that language (cli.py); here it is checked.
         option("--lang", "_lang", type=click.Choice(LANGUAGES), help=_("The language; else the locale's.")),

@@ -88,7 +88,7 @@ def new(run: Run, name: str, selector: str | None) -> None:
             return
         record = signing.create(config.directory("dkim.directory"), found, chosen)
         with transaction():
-            audit.record(run.actor, "dkim.new", object=f"{chosen}._domainkey.{found}")
+            audit.record(run.actor, "dkim new", object=f"{chosen}._domainkey.{found}")
         key = next(key for key in signing.keys(config.directory("dkim.directory")) if (key.domain, key.selector) == (found, chosen.lower()))
         row = {"domain": found, "selector": key.selector, "state": key.state, "name": key.name, "record": record}
         run.record({"domain": _("domain"), "selector": _("selector"), "state": _("state"), "name": _("publish as"), "record": _("TXT record")}, row)

@@ -132,7 +132,7 @@ def show(run: Run, name: str) -> None:
         row = lifecycle.describe(run.config, found)
         titles = _columns() | {"moderators": _("moderators"), "description": _("description"), "organisation": _("organisation")}
         titles |= {"requested_by": _("requested by"), "created": _("since"), "decided": _("decided"), "decided_by": _("decided by")}
-        titles |= {"reason": _("reason"), "old_names": _("old names"), "advice": _("advice")}
+        titles |= {"reason": _("reason"), "old_addresses": _("old addresses"), "advice": _("advice")}
         run.record(titles, row)
         if not run.json:
             settings = [

@@ -33,9 +33,13 @@ _UNSAFE = re.compile(
     "[\0-\x1f\x7f-\x9f\u061c\u180e\u200b\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
 
+_SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
 
 def _escape(match: re.Match[str]) -> str:
     number = ord(match[0])
+    if match[0] in _SHORT:
+        return _SHORT[match[0]]
     return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 

@@ -36,7 +36,7 @@ def user() -> str:
 class Run:
     """What was asked of this call; `config`, `actor` and the database are made when first needed."""
 
-    file: str | None = None
+    config_file: str | None = None
     json: bool = False
     quiet: bool = False
     yes: bool = False
@@ -47,7 +47,7 @@ class Run:
     @property
     def path(self) -> Path:
         """The configuration file."""
-        return configuration.locate(self.file)
+        return configuration.locate(self.config_file)
 
     @cached_property
     def config(self) -> Config:

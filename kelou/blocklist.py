@@ -38,7 +38,7 @@ def add(actor: Actor, text: str, the_list: ListView | None = None, reason: str =
         if Block.select().where(Block.pattern == wanted, _where(the_list)).exists():
             return False
         Block.create(list=the_list and the_list.id, pattern=wanted, added_by=actor.name, reason=reason)
-        audit.record(actor, "block.add", the_list.address if the_list else "", wanted, after=reason or None)
+        audit.record(actor, "block add", the_list.address if the_list else "", wanted, after=reason or None)
         return True
 
 
@@ -49,7 +49,7 @@ def remove(actor: Actor, text: str, the_list: ListView | None = None) -> bool:
         wanted = pattern(text)
         if not Block.delete().where(Block.pattern == wanted, _where(the_list)).execute():
             return False
-        audit.record(actor, "block.remove", the_list.address if the_list else "", wanted)
+        audit.record(actor, "block remove", the_list.address if the_list else "", wanted)
         return True
 
 

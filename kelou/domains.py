@@ -39,7 +39,7 @@ def add(actor: Actor, text: str) -> bool:
         if Domain.get_or_none(Domain.name == name):
             return False
         Domain.create(name=name)
-        audit.record(actor, "domain.add", object=name)
+        audit.record(actor, "domain add", object=name)
         return True
 
 
@@ -56,7 +56,7 @@ def remove(actor: Actor, text: str) -> bool:
             raise NotPermitted(said.format(domain=row.name, number=count))
         OldName.delete().where(OldName.domain == row).execute()
         row.delete_instance()
-        audit.record(actor, "domain.remove", object=row.name)
+        audit.record(actor, "domain remove", object=row.name)
         return True
 
 
