@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import idna
 
+from .i18n import N_
 from .message import decode
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]+"
@@ -20,7 +21,7 @@ _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 
 
 class AddressError(ValueError):
-    """This is not one address; the message says why."""
+    """This is not one address; the message says why, in English: `_` translates it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +49,16 @@ def parse(text: str) -> Address:
     """
     text = text.strip()
     if not text:
-        raise AddressError("no address given")
+        raise AddressError(N_("no address given"))
     if len(text.encode("utf-8", "replace")) > 254:
-        raise AddressError("longer than 254 octets")
+        raise AddressError(N_("longer than 254 octets"))
     local, at, domain = text.rpartition("@")
     if not at:
-        raise AddressError("no @ in it")
+        raise AddressError(N_("no @ in it"))
     if not _LOCAL.fullmatch(local):
-        raise AddressError("the part before @ is not valid" if local else "nothing before @")
+        raise AddressError(N_("the part before @ is not valid") if local else N_("nothing before @"))
     if len(local.encode()) > 64:
-        raise AddressError("the part before @ is longer than 64 octets")
+        raise AddressError(N_("the part before @ is longer than 64 octets"))
     return Address(local, domain, f"{_fold_local(local)}@{host(domain)}")
 
 
@@ -67,12 +68,12 @@ def host(domain: str) -> str:
     try:
         ascii_form = domain.lower() if domain.isascii() else idna.encode(domain, uts46=True).decode("ascii").lower()
     except (idna.IDNAError, UnicodeError) as error:
-        raise AddressError("the domain is not valid") from error
+        raise AddressError(N_("the domain is not valid")) from error
     labels = ascii_form.split(".")
     if len(ascii_form) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise AddressError("the domain is not valid" if domain else "no domain after @")
+        raise AddressError(N_("the domain is not valid") if domain else N_("no domain after @"))
     if len(labels) < 2 and ascii_form != "localhost":
-        raise AddressError("the domain is not complete")
+        raise AddressError(N_("the domain is not complete"))
     return ascii_form
 
 

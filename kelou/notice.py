@@ -1,16 +1,41 @@
 """Notices: what Kelou itself writes to people, from templates/LANGUAGE/NAME.txt.
 
 A template's first line is `Subject: …`; a blank line, then the text. Notices are signed like posts, say that a program wrote them (RFC 3834
-section 5) and have the null reverse-path, so that nothing ever answers them.
+section 5) and have the null reverse-path, so that nothing ever answers them. In each template there are `site`, `list` (a ListView), `name` (of
+whom it goes to, or empty) and what the sender of the notice adds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import binascii
+import email.utils
+import re
+import uuid
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+from babel.dates import format_date
+from jinja2 import StrictUndefined, Template
+from jinja2.sandbox import SandboxedEnvironment
+
+from . import secret, submission
+from .address import AddressError, parse
 from .config import Config
+from .database import connection, rehearsing
 from .directory import ListView
+from .i18n import known
+from .maillog import event, problem
+from .message import CRLF, LINE, field, phrase
+from .models import Account, now
+from .setting import SettingError
+
+_TEMPLATES = Path(__file__).with_name("templates")
+_SUBJECT = "Subject: "
+# What terminals and programs could take for orders; a name or description came from somebody.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def send(config: Config, template: str, to: str, the_list: ListView, **values: Any) -> bool:
@@ -19,5 +44,109 @@ def send(config: Config, template: str, to: str, the_list: ListView, **values: A
 
 
 def send_all(config: Config, template: str, recipients: Iterable[str], the_list: ListView, **values: Any) -> tuple[str, ...]:
-    """A notice to each of them, in their own language; returns the addresses whose notice Postfix did not take."""
-    raise NotImplementedError
+    """A notice to each of them, in their own language; returns the addresses whose notice Postfix did not take.
+
+    Call it after the commit: what was decided stands, whether or not somebody can be told.
+    """
+    waiting = list(dict.fromkeys(recipients))
+    if not waiting or rehearsing():
+        return ()
+    tried = 0
+    refused: list[str] = []
+    try:
+        with connection(), submission.Connection(config["postfix.reinjection"]) as postfix:
+            for to, content in _written(config, template, waiting, the_list, values):
+                outcome = postfix.submit("", [to], content)
+                tried += 1
+                if outcome.taken:
+                    event("notice", template=template, list=the_list.address, to=to)
+                else:
+                    problem("notice-refused", template=template, list=the_list.address, to=to, reply=outcome.final)
+                    refused.append(to)
+    except (submission.Unavailable, SettingError) as error:
+        problem("notice-unsent", template=template, list=the_list.address, recipients=len(waiting) - tried, why=error)
+    return (*refused, *waiting[tried:])
+
+
+def _written(
+    config: Config, template: str, recipients: list[str], the_list: ListView, values: dict[str, Any]
+) -> Iterator[tuple[str, bytes]]:
+    sealed = secret.load(config)
+    for to in recipients:
+        person = Account.get_or_none(Account.key == _key(to))
+        language = known(person.language if person and person.language else the_list["language"])
+        name = person.name if person else ""
+        yield to, write(config, sealed, template, to, the_list, language, name=name, **values)
+
+
+def _key(to: str) -> str:
+    try:
+        return parse(to).key
+    except AddressError:
+        return ""
+
+
+def write(
+    config: Config, sealed: secret.Secret, template: str, to: str, the_list: ListView, language: str, *, name: str = "", **values: Any
+) -> bytes:
+    """The notice as bytes, 7-bit whatever is in it: header fields through `message.field`, the text in UTF-8."""
+    subject, text = render(template, language, site=config["site.name"], list=the_list, name=name, **values)
+    sender = the_list.sub("owner") if the_list.status == "open" else f"listmaster@{the_list.domain}"
+    encoding, body = _encode(text)
+    fields = [
+        field("From", f"{phrase(config['site.name'])} <{sender}>"),
+        field("To", _mailbox(name, to)),
+        field("Subject", subject),
+        field("Date", email.utils.format_datetime(datetime.now(UTC))),
+        field("Message-ID", f"<{uuid.uuid4().hex}@{the_list.domain}>"),
+        field("Auto-Submitted", "auto-generated"),  # RFC 3834 section 5
+        field("MIME-Version", "1.0"),
+        field("Content-Type", "text/plain; charset=utf-8"),
+        field("Content-Transfer-Encoding", encoding),
+        field("Content-Language", language),
+    ]
+    asked = secret.ask_signature(sealed, the_list.domain, now())
+    return b"".join(f.raw for f in [asked, *fields]) + CRLF + body
+
+
+def render(template: str, language: str, **values: Any) -> tuple[str, str]:
+    """The subject and the text of a notice. The two are rendered apart, so that no value can end the subject and go on in the text."""
+    subject, text = _template(language, template)
+    return _clean(subject.render(values)), _clean(text.render(values))
+
+
+@cache
+def _template(language: str, name: str) -> tuple[Template, Template]:
+    head, blank, text = (_TEMPLATES / language / f"{name}.txt").read_text("utf-8").partition("\n\n")
+    if not blank or not head.startswith(_SUBJECT) or "\n" in head:
+        raise ValueError(f"templates/{language}/{name}.txt must begin with a line {_SUBJECT!r} and a blank one")
+    environment = SandboxedEnvironment(
+        undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters["date"] = lambda seconds: format_date(datetime.fromtimestamp(seconds, UTC), "long", locale=language)
+    return environment.from_string(head.removeprefix(_SUBJECT)), environment.from_string(text)
+
+
+def _clean(text: str) -> str:
+    return _CONTROL.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n")).encode("utf-8", "replace").decode("utf-8")
+
+
+def _mailbox(name: str, to: str) -> str:
+    """The value of To:. An address with a local part beyond ASCII can stand in no field of a 7-bit message (RFC 6532)."""
+    address = parse(to)
+    if not address.local.isascii():
+        return "undisclosed-recipients:;"
+    shown = f"{address.local}@{address.host}"
+    return f"{phrase(name)} <{shown}>" if name else shown
+
+
+def _encode(text: str) -> tuple[str, bytes]:
+    """The transfer encoding and the encoded text (RFC 2045 section 6), with CRLF."""
+    data = text.encode("utf-8")
+    lines = data.split(b"\n")
+    if data.isascii() and all(len(line) <= LINE for line in lines):
+        return "7bit", CRLF.join(lines)
+    quoted = binascii.b2a_qp(data, istext=True)
+    if len(quoted) * 3 < len(data) * 4:
+        return "quoted-printable", CRLF.join(quoted.split(b"\n"))
+    return "base64", b"".join(binascii.b2a_base64(data[i : i + 57], newline=False) + CRLF for i in range(0, len(data), 57))
