@@ -57,7 +57,7 @@ class Reading:
 
 def read(message: Message) -> Reading:
     """Read a post."""
-    author = _author(message)
+    author = author_of(message)
     problem = _problem(message)
     parts: tuple[mime.Part, ...] = ()
     if not problem:
@@ -83,7 +83,8 @@ def read(message: Message) -> Reading:
     )
 
 
-def _author(message: Message) -> Mailbox | None:
+def author_of(message: Message) -> Mailbox | None:
+    """The one mailbox that From: names; None if it is missing, names several, or can be read in two ways (RFC 5322 section 3.6.2)."""
     fields = message.all("from")
     if len(fields) != 1:
         return None

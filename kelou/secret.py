@@ -8,17 +8,21 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
 from pathlib import Path
 
 from .config import Config
 from .i18n import _
+from .message import Field, Message, field
 from .setting import SettingError
 
 SIGN = "Kelou-Sign"  # the field that asks the re-injection port for a signature; the milter takes it off
 AUTHOR = "Kelou-Author"  # the field in which the milter tells the LMTP handler who wrote; distribution takes it off
 
 _SIZE = 32
+_SIGN_WITHIN = 3600  # seconds from asking for a signature to getting it: re-injection is one dialogue on loopback
+_ASKED = re.compile(r"d=([^\s;]+); t=([0-9]{1,12}); s=([0-9a-f]{32})")
 
 
 class Secret:
@@ -58,3 +62,17 @@ def create(path: Path) -> bool:
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_hex(_SIZE) + "\n")
     return True
+
+
+def ask_signature(secret: Secret, domain: str, now: int) -> Field:
+    """The field that asks the re-injection port to sign for a domain; anybody on this host can hand mail in there, and only this is signed."""
+    return field(SIGN, f"d={domain}; t={now}; s={secret.seal('sign', domain, str(now))}")
+
+
+def signature_asked(secret: Secret, message: Message, now: int) -> str | None:
+    """The domain to sign a message for, if it carries a field of ours that asks for it."""
+    for asked in message.all(SIGN):
+        match = _ASKED.fullmatch(asked.text)
+        if match and abs(now - int(match[2])) <= _SIGN_WITHIN and secret.holds(match[3], "sign", match[1], match[2]):
+            return match[1]
+    return None

@@ -4,8 +4,9 @@ A key is `DIRECTORY/DOMAIN/SELECTOR.pem`. `DIRECTORY/DOMAIN/selectors` says in l
 record is published, then active, then retired; a retired one signs nothing, but its record stays published for as long as what it signed is under
 way. A key without a line is new.
 
-Signing is dkimpy's, but for three things: RSA is done by `cryptography` (some 16 times faster, in constant time); the canonical forms are our own, linear
-whatever a stranger wrote; and x= is set. The body is hashed once (`body_hash`), so that personal copies cost one pass over their header each.
+Signing is dkimpy's, but for three things: RSA is done by `cryptography` (some 16 times faster, in constant time); the canonical forms are our own
+(`canonical`), linear whatever a stranger wrote; and x= is set. The body is hashed once (`body_hash`), so that a personal copy costs one pass over
+its header.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat, load_pem_private_key
 
 from .address import AddressError, host
+from .canonical import relaxed_fields, simple_body
 from .i18n import _
-from .message import CRLF, Field, Message
+from .message import Field, Message
 from .models import now as clock
 from .refusal import BadConfiguration, BadData, CannotCreate, NotFound
 
@@ -47,8 +49,6 @@ SIGNED = (
 )  # fmt: skip
 
 _SELECTOR = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
-_BLANKS = re.compile(rb"[ \t]+")
-_LINE_END = re.compile(rb"\r?\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +153,8 @@ def sign(message: Message, key: Key, now: int) -> Field:
 
 
 def body_hash(body: bytes) -> str:
-    """The hash of a body in its simple canonical form: without the empty lines at its end, and with one line end there (RFC 6376 section 3.4.3)."""
-    end = len(body)
-    for run in (CRLF * 4096, CRLF):  # a megabyte of empty lines is a few steps
-        while body.endswith(run, 0, end):
-            end -= len(run)
-    digest = hashlib.sha256(memoryview(body)[:end])
-    digest.update(CRLF)
-    return base64.b64encode(digest.digest()).decode("ascii")
+    """The hash of a body, for bh=."""
+    return base64.b64encode(hashlib.sha256(simple_body(body)).digest()).decode("ascii")
 
 
 def sign_fields(fields: Iterable[Field], body: str, key: Key, now: int) -> Field:
@@ -188,11 +182,9 @@ def sign_fields(fields: Iterable[Field], body: str, key: Key, now: int) -> Field
 
 
 class _Relaxed:
-    """The relaxed canonical form of header fields (RFC 6376 section 3.4.2). dkimpy's strips more than blanks, and other verifiers do not."""
+    """Our canonical form, as gen_header() wants one."""
 
-    @staticmethod
-    def canonicalize_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        return [(name.lower(), _BLANKS.sub(b" ", _LINE_END.sub(b"", value)).strip(b" ") + CRLF) for name, value in headers]
+    canonicalize_headers = staticmethod(relaxed_fields)
 
 
 @dataclass(frozen=True, slots=True)
