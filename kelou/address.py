@@ -55,7 +55,7 @@ def parse(text: str) -> Address:
     local, at, domain = text.rpartition("@")
     if not at:
         raise AddressError(N_("no @ in it"))
-    if not _LOCAL.fullmatch(local):
+    if not _LOCAL.fullmatch(local) or not local.isprintable():  # no controls, odd blanks, bidi marks or lone surrogates
         raise AddressError(N_("the part before @ is not valid") if local else N_("nothing before @"))
     if len(local.encode()) > 64:
         raise AddressError(N_("the part before @ is longer than 64 octets"))
@@ -72,6 +72,8 @@ def host(domain: str) -> str:
     labels = ascii_form.split(".")
     if len(ascii_form) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
         raise AddressError(N_("the domain is not valid") if domain else N_("no domain after @"))
+    if labels[-1].isdigit():
+        raise AddressError("an IP address is no domain")
     if len(labels) < 2 and ascii_form != "localhost":
         raise AddressError(N_("the domain is not complete"))
     return ascii_form
@@ -82,7 +84,8 @@ def _fold_local(local: str) -> str:
         inner = re.sub(r"\\(.)", r"\1", local[1:-1])
         if _LOCAL.fullmatch(inner):  # RFC 5321 section 4.1.2: quoting that changes nothing names the same mailbox
             local = inner
-    return local.casefold()
+    # Letter by letter, and never from outside ASCII into it: casefold would take `boſs@` (or the Kelvin sign) for `boss@`.
+    return "".join(c.lower() if c.isascii() or not c.lower().isascii() else c for c in local)
 
 
 @dataclass(frozen=True, slots=True)
