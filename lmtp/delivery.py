@@ -1,0 +1,161 @@
+"""Delivery: a message and one recipient → the Reply. The authority: the milter may have been down, and settings may have changed since.
+
+A 250 says that Postfix has every copy, or that what became of the message is committed. A 5xx makes Postfix bounce, so it is for those only who are
+known to have sent the message; what a stranger's post is refused for is held instead, and nobody gets mail they did not ask for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kelou import authorseal, distribution, facts, maillog, moderation, policy, reply
+from kelou.address import AddressError, parse
+from kelou.config import Config
+from kelou.database import connection
+from kelou.destination import Destination, refusal, resolve
+from kelou.directory import ListView
+from kelou.distribution import Distributor
+from kelou.i18n import N_, _, speaking
+from kelou.message import Message, field
+from kelou.models import Account, Listmaster, Role, now
+from kelou.policy import Action, Facts
+from kelou.reply import Reply
+from kelou.secret import Secret
+from kelou.submission import Connection, Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What came with a message: addresses without brackets, and the queue id Postfix keeps it under."""
+
+    reverse_path: str
+    recipient: str
+    queue_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What a delivery needs of the site."""
+
+    config: Config
+    secret: Secret
+    distributor: Distributor
+
+
+def deliver(door: Door, envelope: Envelope, content: bytes) -> Reply:
+    """What becomes of the message for this recipient. Raises for our own faults: the server says 451 then."""
+    with connection():
+        destination = resolve(envelope.recipient, door.config)
+        language = destination.list["language"] if destination and destination.list else door.config["site.language"]
+        with speaking(language):
+            no = refusal(destination, envelope.recipient) if not destination or destination.function != "post" else None
+            if no or not destination:
+                maillog.event("refused", recipient=envelope.recipient, queue_id=envelope.queue_id, reply=no)
+                return no or reply.OUR_FAULT
+            return _FUNCTIONS[destination.function](door, destination, envelope, content)
+
+
+def _post(door: Door, destination: Destination, envelope: Envelope, content: bytes) -> Reply:
+    """A post to a list. What was accepted once goes on being distributed, and what was held stays held, whatever the rules say by now."""
+    the_list = _list_of(destination)
+    digest = distribution.digest_of(content)
+    message = Message.parse(content)
+    if distribution.known(the_list.id, digest):
+        return door.distributor.hand_over(the_list, message, digest)
+    if moderation.known(the_list.id, digest):
+        return reply.HELD
+    author = authorseal.open(door.secret, message, envelope.queue_id, now())
+    known = facts.of_message(the_list, envelope.reverse_path, message, len(content), author, digest)
+    decision = policy.decide(known)
+    values = {"list": the_list.address, "rule": decision.rule, "queue_id": envelope.queue_id, "author": author.address}
+    if decision.action is Action.ACCEPT:
+        maillog.event("accepted", message_id=known.reading and known.reading.message_id, **values)
+        distribution.accept(known, digest, envelope.queue_id, door.config)
+        return door.distributor.hand_over(the_list, message, digest)
+    if decision.action is Action.DISCARD:
+        maillog.event("discarded", **values)
+        return reply.DISCARDED
+    if decision.action is Action.DEFER or (decision.action is Action.REJECT and _may_bounce(known)):
+        maillog.event("refused", reply=decision.reply, **values)
+        return decision.reply or reply.OUR_FAULT
+    moderation.hold(known, decision, content, digest, envelope.queue_id)
+    return reply.HELD
+
+
+def _may_bounce(known: Facts) -> bool:
+    """Whether a bounce goes to the author, proved, and to nobody else; to the null reverse-path Postfix sends none (RFC 5321 section 4.5.5)."""
+    try:
+        return not known.reverse_path or (known.proved and parse(known.reverse_path).key == known.author.address)
+    except AddressError:
+        return False
+
+
+def _people(door: Door, destination: Destination, envelope: Envelope, content: bytes) -> Reply:
+    """Mail to owners, moderators or listmasters: passed on as it came, a program's too, because nobody's way to a person is to end here.
+
+    Loops end at Delivered-To (RFC 9228), and failures come back to an address of ours that takes and notes them.
+    """
+    the_list, message = destination.list, Message.parse(content).without(["Kelou-"])
+    address = parse(envelope.recipient).key
+    if any(one.text.lower() == address for one in message.all("delivered-to")):
+        maillog.problem("loop", recipient=address, queue_id=envelope.queue_id)
+        return reply.DISCARDED
+    people = _addressees(destination)
+    if not people:
+        maillog.problem("nobody-there", recipient=address)
+        return Reply(451, "4.3.5", _(N_("Nobody reads {recipient} yet; the message stays queued")).format(recipient=address))
+    sender = the_list.sub("bounces") if the_list else f"mailer-daemon@{destination.domain}"
+    try:
+        with Connection(door.config["postfix.reinjection"]) as postfix:
+            forwarded = bytes(message.with_top([field("Delivered-To", address)]))
+            outcome = postfix.submit(sender if envelope.reverse_path else "", people, forwarded)
+    except Unavailable as error:
+        maillog.problem("unavailable", recipient=address, reason=error)
+        return reply.OUR_FAULT
+    for place, one in (*outcome.refused.items(), *outcome.deferred.items()):
+        maillog.problem("recipient", to=people[place], recipient=address, reply=one)
+    if not outcome.taken:
+        maillog.problem("not-taken", recipient=address, reply=outcome.final)
+        return reply.OUR_FAULT
+    maillog.event("forwarded", recipient=address, people=len(people), queue_id=envelope.queue_id)
+    return reply.OK
+
+
+def _addressees(destination: Destination) -> list[str]:
+    """The people behind a function: those of the list, else those who answer for it."""
+    found: list[str] = []
+    if destination.list:
+        roles = ("moderator", "owner") if destination.function == "moderators" else ("owner",)
+        for role in roles:
+            rows = Role.select(Account.address).join(Account).where(Role.list == destination.list.id, Role.role == role)
+            found = found or [address for (address,) in rows.order_by(Role.id).tuples()]
+    return found or [address for (address,) in Listmaster.select(Account.address).join(Account).order_by(Listmaster.id).tuples()]
+
+
+def _bounces(_door: Door, destination: Destination, envelope: Envelope, _content: bytes) -> Reply:
+    """A report of a delivery that failed: taken always, noted in the log."""
+    maillog.event("bounce", list=_list_of(destination).address, token=destination.token, queue_id=envelope.queue_id)
+    return reply.OK
+
+
+def _nobody(_door: Door, _destination: Destination, envelope: Envelope, _content: bytes) -> Reply:
+    """Mail to a program's own address: nobody reads it (RFC 5321 section 4.5.5 sends reports of reports nowhere)."""
+    maillog.event("discarded", recipient=envelope.recipient, queue_id=envelope.queue_id)
+    return reply.DISCARDED
+
+
+def _list_of(destination: Destination) -> ListView:
+    if destination.list is None:
+        raise ValueError(destination.function)
+    return destination.list
+
+
+_FUNCTIONS: dict[str, Callable[[Door, Destination, Envelope, bytes], Reply]] = {
+    "post": _post,
+    "owner": _people,
+    "moderators": _people,
+    "listmasters": _people,
+    "bounces": _bounces,
+    "nobody": _nobody,
+}
