@@ -7,17 +7,17 @@ decides what stands in a body.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 CRLF = b"\r\n"
 
-_LINE_END = re.compile(rb"\r?\n")
 _BLANKS = re.compile(rb"[ \t]+")
 _LINE_ENDS_REVERSED = re.compile(rb"(?:\n\r)*")
 
 
 def crlf(data: bytes) -> bytes:
     """Every line end as CRLF, which is what was on the wire and is signed (section 5.3)."""
-    return _LINE_END.sub(CRLF, data)
+    return data.replace(CRLF, b"\n").replace(b"\n", CRLF)
 
 
 def simple_body(body: bytes) -> bytes:
@@ -33,10 +33,13 @@ def relaxed_body(body: bytes) -> bytes:
     return kept + CRLF if kept else b""
 
 
-def relaxed_field(raw: bytes) -> bytes:
-    """Section 3.4.2: a header field with its name in lower case, unfolded, blanks run together and none around the value."""
-    name, _colon, value = raw.partition(b":")
-    return name.rstrip(b" \t").lower() + b":" + _BLANKS.sub(b" ", value.replace(b"\r", b"").replace(b"\n", b"")).strip(b" ") + CRLF
+def relaxed_fields(fields: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Section 3.4.2, for names and what stands after their colons: names in lower case, values unfolded, blanks run together, none around."""
+    return [(name.rstrip(b" \t").lower(), _BLANKS.sub(b" ", _unfolded(value)).strip(b" ") + CRLF) for name, value in fields]
+
+
+def _unfolded(value: bytes) -> bytes:
+    return value.replace(CRLF, b"").replace(b"\n", b"")
 
 
 def _without_last_lines(body: bytes) -> bytes:
