@@ -70,11 +70,17 @@ class Noun(click.Group):
     command_class = Verb
     group_class = type  # a noun in a noun is one of the same kind
 
+    def __init__(self, *args: Any, params: list[click.Parameter] | None = None, **more: Any) -> None:
+        super().__init__(*args, params=common(hidden=True) if params is None else params, **more)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args:
             output.message(ctx.get_help())
             ctx.exit(2)
         return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)  # as they are declared: in the order in which one needs them
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return super().get_command(ctx, cmd_name) or super().get_command(ctx, ALIASES.get(cmd_name, ""))

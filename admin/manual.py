@@ -1,0 +1,100 @@
+"""The pages of docs/ that are made from the code, so that they can not tell anything else: script/docs writes them, a test compares.
+
+docs/cli.md from the Click tree, docs/configuration.md and docs/kelou.toml.sample from the site's settings, docs/list-settings.md from the lists'.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import click
+
+from kelou import config, listtype
+from kelou.i18n import _
+from kelou.setting import Setting
+
+from . import cli
+
+MADE = "<!-- Made by script/docs from the code: change it there. -->"
+
+
+def pages() -> dict[str, str]:
+    """Each page's file name and text, in the language in force."""
+    return {
+        "cli.md": commands(),
+        "configuration.md": configuration(),
+        "list-settings.md": list_settings(),
+        "kelou.toml.sample": config.sample(),
+    }
+
+
+def commands() -> str:
+    """The command line."""
+    root = cli.tree()
+    lines = [MADE, "", "# kelou", "", _usage(root, ()), "", *_options(root, ()), ""]
+    for path, command in cli.commands(root):
+        lines += [f"{'#' * (len(path) + 1)} kelou {' '.join(path)}", "", command.help or "", ""]
+        if not isinstance(command, click.Group):
+            lines += [_usage(command, path), "", *_options(command, path)]
+            lines += [""] if lines[-1] else []
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _context(command: click.Command, path: tuple[str, ...]) -> click.Context:
+    return click.Context(command, info_name=" ".join(("kelou", *path)))
+
+
+def _usage(command: click.Command, path: tuple[str, ...]) -> str:
+    pieces = command.collect_usage_pieces(_context(command, path))
+    return f"    {' '.join(('kelou', *path, *pieces))}"
+
+
+def _options(command: click.Command, path: tuple[str, ...]) -> list[str]:
+    context = _context(command, path)
+    records = [record for parameter in command.get_params(context) if isinstance(parameter, click.Option) and (record := parameter.get_help_record(context))]
+    # Every command has --help; once is enough.
+    return [f"- `{names}`: {help}" for names, help in records if not path or "--help" not in names]
+
+
+def configuration() -> str:
+    """The site's settings."""
+    intro = _("`/etc/kelou/kelou.toml`, or the file that `-c` or `KELOU_CONFIG` names. A key `table.name` stands there as `name` under `[table]`.")
+    return "\n".join([MADE, "", "# " + _("Configuration"), "", intro, "", *_table(config.SETTINGS.values())]) + "\n"
+
+
+def list_settings() -> str:
+    """The lists' settings, and the types."""
+    intro = _("Set with `kelou list set LIST KEY=VALUE`. A list's value is its own, else its type's, else the default.")
+    lines = [MADE, "", "# " + _("Settings of a list"), "", intro, "", *_table(listtype.SETTINGS.values()), "", "## " + _("Types"), ""]
+    lines += [f"| {_('type')} | {_('meant for')} | {_('sets')} |", "|---|---|---|"]
+    for name, preset in listtype.TYPES.items():
+        lines.append(f"| {name} | {_(listtype.TITLES[name])} | {_preset(preset)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _preset(preset: Mapping[str, object]) -> str:
+    return ", ".join(f"`{key}` = {_code(listtype.SETTINGS[key].show(value))}" for key, value in preset.items())
+
+
+def _table(settings: Iterable[Setting]) -> list[str]:
+    lines = [f"| {_('setting')} | {_('default')} | {_('must be')} | {_('what it is')} |", "|---|---|---|---|"]
+    for setting in settings:
+        help = _(setting.help) if setting.owner else f"{_(setting.help)} {_('Listmasters only.')}"
+        lines.append(f"| `{setting.key}` | {_code(setting.show(setting.default))} | {setting.kind.right} | {help} |")
+    return lines
+
+
+def _code(text: str) -> str:
+    return "`" + text.replace("\n", "\\n").replace("|", "\\|") + "`" if text else ""
+
+
+def main() -> None:
+    """Write the pages into the folder that is named."""
+    for name, text in pages().items():
+        (Path(sys.argv[1]) / name).write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    main()
