@@ -73,7 +73,7 @@ def find_list(config: Config, text: str) -> ListView:
             found = [(name, _host(given))]
         else:
             found = list(_named(MailingList, MailingList.name == name))
-            found = found or list(_named(OldName, OldName.name == name, OldName.until > now()))
+            found = found or list(_named(OldName, (OldName.name == name) & (OldName.until > now())))
         if len(found) > 1:
             where = ", ".join(f"{name}@{domain}" for name, domain in found)
             raise BadData(_("{name} is the name of several lists; say which: {lists}").format(name=name, lists=where))
@@ -83,13 +83,13 @@ def find_list(config: Config, text: str) -> ListView:
         return view
 
 
-def _named(model: Any, *where: Any) -> Iterable[tuple[str, str]]:
-    rows: Iterable[tuple[str, str]] = model.select(model.name, Domain.name).join(Domain).where(*where).order_by(Domain.name).tuples()
+def _named(model: Any, where: Any) -> Iterable[tuple[str, str]]:
+    rows: Iterable[tuple[str, str]] = model.select(model.name, Domain.name).join(Domain).where(where).order_by(Domain.name).tuples()
     return rows
 
 
 def _hint(name: str, domain: str) -> str:
-    everything = [f"{found}@{where}" for found, where in _named(MailingList)]
+    everything = [f"{found}@{where}" for found, where in _named(MailingList, MailingList.id.is_null(False))]
     near = difflib.get_close_matches(f"{name}@{domain}", everything, 1, 0.8) if domain else []
     if not near:
         local = difflib.get_close_matches(name, [address.partition("@")[0] for address in everything], 1, 0.6)

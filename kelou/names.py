@@ -105,7 +105,7 @@ def advice(name: str, domain: str, organisation: str, config: Config) -> Advice 
 
 def _proposals(name: str, organisation: str) -> list[str]:
     """The name with the organisation in front: as it is if it is short, without its small words, or as its initials."""
-    words = re.findall(r"[a-z0-9]+", to_ascii(organisation).lower())
+    words = re.findall(r"[a-z0-9]+", to_ascii(organisation.lower()))
     telling = [word for word in words if word not in _SMALL and word not in _LEGAL] or words
     initials = "".join(word[0] for word in words if word not in _SMALL)
     forms = ["-".join(words), "-".join(telling)]
