@@ -90,6 +90,7 @@ def restore(run: Run, file: Path) -> None:
         if target.exists():
             run.sure(_("Replace {target} with what is in {path}?").format(target=target, path=file))
         copy.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o640)
+        _give(copy, target.parent)
         for suffix in ("-wal", "-shm"):  # they belong to the old one, and would be played into the new one
             target.with_name(target.name + suffix).unlink(missing_ok=True)
         copy.replace(target)
@@ -133,10 +134,15 @@ def _private(path: Path, content: bytes) -> None:
     draft = path.with_name(f".{path.name}.restore")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)
-    if os.geteuid() == 0:
-        owner = path.parent.stat()
-        os.chown(draft, owner.st_uid, owner.st_gid)
+    _give(draft, path.parent)
     draft.replace(path)
+
+
+def _give(path: Path, folder: Path) -> None:
+    """What root puts back belongs to whoever owns the folder: the daemons have to read and write it."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _write(path: Path, parts: dict[str, bytes]) -> None:

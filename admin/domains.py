@@ -6,7 +6,6 @@ import re
 import socket
 import subprocess
 import time
-from pathlib import Path
 from typing import Any
 
 import click
@@ -123,9 +122,9 @@ def records(run: Run, name: str, as_zone: bool, host: str | None) -> None:
 
 def hostname(config: Config) -> str:
     """What Postfix calls itself, else what the system does."""
-    command = Path(config["postfix.command_directory"]) / "postconf"
+    command = config.directory("postfix.command_directory") / "postconf"
     try:
-        arguments = [str(command), "-c", config["postfix.config_directory"], "-hx", "myhostname"]
+        arguments = [str(command), "-c", str(config.directory("postfix.config_directory")), "-hx", "myhostname"]
         said = subprocess.run(arguments, capture_output=True, text=True, timeout=30, check=True, errors="replace").stdout.strip()
     except (OSError, subprocess.SubprocessError):
         said = ""

@@ -70,6 +70,8 @@ def cell(key: str, value: Any) -> str:
 
 def width(text: str) -> int:
     """Columns that a text takes on a terminal: none for what combines, two for wide characters (Unicode annex 11)."""
+    if text.isascii():
+        return len(text)
     return sum(
         0 if unicodedata.combining(char) or char in "\u00ad\u200c\u200d\u200e\u200f" else 2 if unicodedata.east_asian_width(char) in "WF" else 1
         for char in text

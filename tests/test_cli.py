@@ -440,6 +440,31 @@ def test_doctor_says_what_to_do(garden: Kelou) -> None:
     assert states["socket milter"] == states[f"dkim {DOMAIN}"] == "error"
 
 
+POSTCONF = """#!/bin/sh
+echo relay_domains = a.example, {domain}
+echo relay_recipient_maps = socketmap:unix:kelou/{socket}:recipient
+echo "smtpd_milters = {{ unix:kelou/milter.sock, default_action=accept }}"
+echo "$@" >>"$(dirname "$0")/called"
+"""
+
+
+@pytest.mark.parametrize(
+    ("domain", "socket", "wrong"),
+    [(DOMAIN, "map.sock", set()), ("other.example", "map.sock", {"relay_domains"}), (f"x{DOMAIN}", "map", {"relay_domains", "relay_recipient_maps"})],
+    ids=["as it should be", "the domain is not there", "it only looks like it"],
+)
+def test_doctor_reads_postfix(garden: Kelou, domain: str, socket: str, wrong: set[str]) -> None:
+    """What main.cf has to hold is looked up with postconf, and nothing of Postfix is changed."""
+    postconf = garden.folder / "bin" / "postconf"
+    postconf.parent.mkdir()
+    postconf.write_text(POSTCONF.format(domain=domain, socket=socket))
+    postconf.chmod(0o755)
+    garden("doctor", "--json")
+    found = {row["check"].removeprefix("postfix "): row["state"] for row in json.loads(garden.out) if row["check"].startswith("postfix ")}
+    assert found == {name: "error" if name in wrong else "ok" for name in ("relay_domains", "relay_recipient_maps", "smtpd_milters")}
+    assert (postconf.parent / "called").read_text().split()[:3] == ["-c", "/etc/postfix", "-x"]
+
+
 def test_doctor_looks_without_a_database(bare: Kelou) -> None:
     """A host that was never set up gets findings, not a failure."""
     assert bare("doctor", "--json").code == 1
