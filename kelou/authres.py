@@ -105,6 +105,8 @@ def _true(message: Message, authserv_ids: Collection[str]) -> list[tuple[int, li
         new = [result for result in statement.results if result.method not in heard]
         if new or not methods:
             found.append((occurrence, new))
+        if not methods:
+            break  # "none": our verifier looked at nothing, so nobody else's word may stand in for it
         heard |= methods
     return found
 
