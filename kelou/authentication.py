@@ -40,11 +40,15 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Who wrote, DMARC's verdict, and whether the same question may have another answer later (DNS trouble: 451, if it matters)."""
+    """Who wrote, and DMARC's verdict."""
 
     author: Author
     dmarc: Verdict = Verdict()
-    temporary: bool = False
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the same question may have another answer later: 451, if it matters."""
+        return self.author.trouble
 
 
 def authenticate(
@@ -107,12 +111,10 @@ class _Case:
         if proof:
             verdict = Verdict("pass" if policy and policy.found else "none", policy.disposition if policy else "none", domain)
             return Result(Author(self.address.key, proof), verdict)
-        author = Author("", "; ".join(self.tried) or "nothing to prove it by")
-        if policy is None:
-            return Result(author, Verdict("temperror", "none", domain), True)
-        if not policy.found:
-            return Result(author, Verdict("none", "none", domain), self.trouble)
-        return Result(author, Verdict("temperror" if self.trouble else "fail", policy.disposition, domain), self.trouble)
+        result = ("temperror" if self.trouble else "fail") if policy is None or policy.found else "none"
+        verdict = Verdict(result, policy.disposition if policy else "none", domain)
+        forbidden = verdict.result == "fail" and verdict.policy == "reject"
+        return Result(Author("", "; ".join(self.tried) or "nothing to prove it by", self.trouble, forbidden), verdict)
 
     def _note(self, text: str, *, trouble: bool = False) -> None:
         self.tried.append(text)

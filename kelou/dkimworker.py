@@ -1,7 +1,7 @@
 """dkimpy in a process of its own, that can be killed (RFC 6376 section 6.1.3, RFC 8463).
 
 A libmilter thread can not be stopped, and what is verified comes from strangers: so `Workers` hands each message to a child process and kills
-it when the time is up. The child, `python -m kelou.dkimworker`, reads jobs from its standard input and writes a line of JSON for each; it is
+it when the time is up. The child (`main`) reads jobs from its standard input and writes a line of JSON for each; it is
 also the one place where dkimpy is changed: our canonicalisation in place of its own, and `cryptography` where it would want PyNaCl.
 """
 
@@ -113,7 +113,7 @@ class Workers:
                 _end(child)
         # -P: nothing is imported from the folder we happen to stand in; PYTHONPATH: from where this very file is.
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", __name__],
+            [sys.executable, "-P", "-c", f"from {__name__} import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)},
@@ -189,6 +189,7 @@ def serve(jobs: IO[bytes], answers: IO[bytes]) -> None:
         answers.flush()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The child."""
     with contextlib.suppress(KeyboardInterrupt):
         serve(sys.stdin.buffer, sys.stdout.buffer)

@@ -60,6 +60,7 @@ def test_a_plain_letter_is_nobodys(server: Server) -> None:
     result = ask(server, MAIL, reverse_path=JANE)
     assert author(result) == ("", "spf=fail example.org")
     assert result.dmarc == Verdict("fail", "reject", "example.org")
+    assert result.author.forbidden
     assert not result.temporary
     assert author(ask(server, MAIL)) == ("", "nothing to prove it by")
 
@@ -206,12 +207,14 @@ def test_dns_trouble_is_temporary_where_it_matters(
     assert result.author.address == expected
     assert result.dmarc.result == dmarc
     assert result.temporary is (dmarc == "temperror")
+    assert result.author.forbidden is (dmarc == "fail")
 
 
 def test_a_tested_policy_is_milder(server: Server) -> None:
     """t=y: a domain that asks for rejection, as a test, gets quarantine."""
     server.text("_dmarc.example.org", "v=DMARC1; p=reject; t=y")
     assert ask(server, MAIL).dmarc == Verdict("fail", "quarantine", "example.org")
+    assert not ask(server, MAIL).author.forbidden
 
 
 def test_a_strangers_questions_are_counted(server: Server) -> None:
