@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from kelou.directory import ListView
 from kelou.i18n import _
 from kelou.models import Audit, iso
 
@@ -43,11 +44,10 @@ def columns() -> dict[str, str]:
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help=_("So many."))
 @click.pass_obj
 def list_(run: Run, name: str | None, who: str | None, limit: int) -> None:
-    with run.database():
+    with run.look(name) if name else run.site() as scope:
         rows = Audit.select(Audit.at, Audit.who, Audit.action, Audit.list, Audit.object, Audit.before, Audit.after).order_by(Audit.id.desc()).limit(limit)
-        if name:
-            with run.list(name) as found:
-                rows = rows.where(Audit.list == found.address)
+        if isinstance(scope, ListView):
+            rows = rows.where(Audit.list == scope.address)
         if who:
             rows = rows.where(Audit.who == who)
         run.rows(columns(), [row(*entry) for entry in rows.tuples()], _("Nothing was done yet."))

@@ -43,7 +43,7 @@ def create(run: Run, file: Path) -> None:
     if run.dry_run:
         run.say(_("A backup would be written to {path}.").format(path=file))
         return
-    with run.database(), tempfile.TemporaryDirectory(dir=file.parent) as folder:
+    with run.site(), tempfile.TemporaryDirectory(dir=file.parent) as folder:
         copy = Path(folder) / "database"
         # SQLite's own online copy: the WAL is in it, and writers go on (https://www.sqlite.org/backup.html).
         with contextlib.closing(sqlite3.connect(source)) as live, contextlib.closing(sqlite3.connect(copy)) as target:
@@ -73,6 +73,7 @@ def verify(run: Run, file: Path) -> None:
 @click.argument("file", metavar=FILE, type=click.Path(path_type=Path))
 @click.pass_obj
 def restore(run: Run, file: Path) -> None:
+    run.require_shell()
     config = run.config
     target = _source(config)
     running = [name for name, socket in SOCKETS.items() if answers(config.directory("postfix.sockets") / socket) == "up"]

@@ -24,12 +24,8 @@ PATTERN = _("PATTERN")
 
 @contextmanager
 def _scope(run: Run, name: str | None) -> Iterator[ListView | None]:
-    if name:
-        with run.list(name) as found:
-            yield found
-    else:
-        with run.database():
-            yield None
+    with run.look(name) if name else run.site() as scope:
+        yield scope if isinstance(scope, ListView) else None
 
 
 @blocks.command("add", dry_run="rollback", help=_("Block an address, @domain or pattern with *, everywhere or on one list."))

@@ -45,7 +45,7 @@ def _added(name: str) -> str:
 @domain.command("list", help=_("The domains served."))
 @click.pass_obj
 def list_(run: Run) -> None:
-    with run.database():
+    with run.site():
         rows = [row | {"since": iso(row["since"])} for row in domains.domains()]
         run.rows({"domain": _("domain"), "lists": _("lists"), "since": _("since")}, rows, _("No domain is served: kelou domain add DOMAIN"))
 
@@ -54,7 +54,7 @@ def list_(run: Run) -> None:
 @click.argument("name", metavar=DOMAIN)
 @click.pass_obj
 def show(run: Run, name: str) -> None:
-    with run.database() as config:
+    with run.site() as config:
         found = domains.find(name)
         key = signing.active(config.directory("dkim.directory"), found.name)
         row = next(row for row in domains.domains() if row["domain"] == found.name)
@@ -78,8 +78,7 @@ def remove(run: Run, name: str) -> None:
 @click.option("--selector", help=_("Its name in the DNS; else kelou and the month."))
 @click.pass_obj
 def new(run: Run, name: str, selector: str | None) -> None:
-    with run.database() as config:
-        run.actor.require_listmaster()
+    with run.site() as config:
         found = domains.find(name).name
         chosen = selector or time.strftime("kelou%Y%m", time.gmtime())
         if run.dry_run:
@@ -111,7 +110,7 @@ def keys(run: Run) -> None:
 @click.option("--host", help=_("The mail host's name; else Postfix' myhostname."))
 @click.pass_obj
 def records(run: Run, name: str, as_zone: bool, host: str | None) -> None:
-    with run.database() as config:
+    with run.site() as config:
         found = zone.records(config, domains.find(name).name, host or hostname(config))
     rows: list[dict[str, Any]] = [record.row() for record in found]
     if as_zone and not run.json:

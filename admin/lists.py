@@ -88,7 +88,7 @@ def create(run: Run, /, name: str, **asked: Any) -> None:
 @lists.command("requests", help=_("The lists that wait for a decision."))
 @click.pass_obj
 def requests(run: Run) -> None:
-    with run.database() as config:
+    with run.site() as config:
         rows = [lifecycle.describe(config, lifecycle.find_list(config, row["list"])) for row in lifecycle.lists(config, "pending")]
         columns = {"list": _("list"), "type": _("type"), "subject": _("subject"), "organisation": _("organisation")}
         columns |= {"requested_by": _("requested by"), "created": _("since"), "advice": _("advice")}
@@ -120,7 +120,7 @@ def refuse(run: Run, name: str, reason: str) -> None:
 @click.option("--owner", metavar=_("ADDRESS"), help=_("Only those that they own."))
 @click.pass_obj
 def list_(run: Run, status: str | None, owner: str | None) -> None:
-    with run.database() as config:
+    with run.site() as config:
         run.rows(_columns(), lifecycle.lists(config, status, owner), _("There is no such list."))
 
 
@@ -128,7 +128,7 @@ def list_(run: Run, status: str | None, owner: str | None) -> None:
 @click.argument("name", metavar=LIST)
 @click.pass_obj
 def show(run: Run, name: str) -> None:
-    with run.list(name) as found:
+    with run.look(name) as found:
         row = lifecycle.describe(run.config, found)
         titles = _columns() | {"moderators": _("moderators"), "description": _("description"), "organisation": _("organisation")}
         titles |= {"requested_by": _("requested by"), "created": _("since"), "decided": _("decided"), "decided_by": _("decided by")}
@@ -169,7 +169,7 @@ def set_(run: Run, name: str, values: tuple[str, ...]) -> None:
 @click.argument("key", metavar=_("KEY"))
 @click.pass_obj
 def get(run: Run, name: str, key: str) -> None:
-    with run.list(name) as found:
+    with run.look(name) as found:
         value, origin = lifecycle.value(run.config, found, key)
         if run.json:
             output.data(output.to_json({"key": key, "value": value, "origin": origin}))

@@ -151,7 +151,7 @@ def remove(ctx: click.Context, name: str, emails: tuple[str, ...], silent: bool)
 @click.argument("name", metavar=LIST)
 @click.pass_obj
 def list_(run: Run, name: str) -> None:
-    with run.list(name) as found:
+    with run.look(name) as found:
         run.rows(_columns(), people.subscribers(found), _("{list} has no subscribers.").format(list=found.address))
 
 
@@ -169,7 +169,7 @@ def set_(run: Run, name: str, email: str, values: tuple[str, ...]) -> None:
 @click.argument("email", metavar=EMAIL)
 @click.pass_obj
 def find(run: Run, email: str) -> None:
-    with run.database() as config:
+    with run.site() as config:
         columns = {"list": _("list"), "roles": _("roles"), "mode": _("mode"), "since": _("since"), "source": _("source")}
         run.rows(columns, people.find(config, email), _("{email} is on no list.").format(email=email))
 
@@ -189,7 +189,7 @@ def move(run: Run, old: str, new: str) -> None:
 @click.option("--csv", "as_csv", is_flag=True, help=_("As CSV, with all that is known."))
 @click.pass_obj
 def export(run: Run, name: str, as_csv: bool) -> None:
-    with run.list(name) as found:
+    with run.look(name) as found:
         rows = list(people.subscribers(found))
     if run.json:
         output.data(output.to_json(rows))

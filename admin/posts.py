@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from kelou.directory import ListView
 from kelou.i18n import _
 from kelou.models import Audit, Domain, HeldPost, MailingList, Post, iso
 from kelou.refusal import NotFound
@@ -46,11 +47,10 @@ def _columns() -> dict[str, str]:
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help=_("So many."))
 @click.pass_obj
 def list_(run: Run, name: str | None, limit: int) -> None:
-    with run.database():
+    with run.look(name) if name else run.site() as scope:
         rows = _select().order_by(Post.id.desc()).limit(limit)
-        if name:
-            with run.list(name) as found:
-                rows = rows.where(Post.list == found.id)
+        if isinstance(scope, ListView):
+            rows = rows.where(Post.list == scope.id)
         run.rows(_columns(), [_row(post) for post in rows], _("No post was distributed yet."))
 
 
@@ -58,7 +58,7 @@ def list_(run: Run, name: str | None, limit: int) -> None:
 @click.argument("number", metavar="ID", type=int)
 @click.pass_obj
 def show(run: Run, number: int) -> None:
-    with run.database():
+    with run.site():
         post = _select().where(Post.id == number).first()
         if post is None:
             raise NotFound(_("there is no post {number}; kelou post list shows those there are").format(number=number))
@@ -70,7 +70,7 @@ def show(run: Run, number: int) -> None:
 @click.argument("message_id", metavar="MESSAGE-ID")
 @click.pass_obj
 def trace(run: Run, message_id: str) -> None:
-    with run.database():
+    with run.site():
         bare = message_id.strip().strip("<>")
         events = sorted(_events((bare, f"<{bare}>")), key=lambda event: str(event["time"]))
     if not events:

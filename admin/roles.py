@@ -42,7 +42,7 @@ def _noun(role: str, add_help: str, remove_help: str, list_help: str) -> Noun:
     @click.argument("name", metavar=LIST)
     @click.pass_obj
     def list_(run: Run, name: str) -> None:
-        with run.list(name) as found:
+        with run.look(name) as found:
             run.rows(_columns(), people.holders(found, role), _("There is nobody."))
 
     return noun
@@ -78,5 +78,5 @@ def remove(run: Run, email: str) -> None:
 @listmasters.command("list", help=_("The listmasters."))
 @click.pass_obj
 def list_(run: Run) -> None:
-    with run.database():
+    with run.site():
         run.rows(_columns(), people.listmasters(), _("There is nobody."))

@@ -90,6 +90,25 @@ class Run:
         with self.database() as config:
             yield lifecycle.find_list(config, text)
 
+    @contextmanager
+    def look(self, text: str) -> Iterator[ListView]:
+        """The same list to be shown: an address that acts has to be its moderator or owner. Raises NotPermitted."""
+        with self.list(text) as found:
+            self.actor.require_moderator(found.id)
+            yield found
+
+    @contextmanager
+    def site(self) -> Iterator[Config]:
+        """What belongs to no list, or to all of them, to be shown or changed: an address that acts has to be a listmaster's. Raises NotPermitted."""
+        with self.database() as config:
+            self.actor.require_listmaster()
+            yield config
+
+    def require_shell(self) -> None:
+        """For what lies outside the database, and needs the rights of a shell's user. Raises NotPermitted."""
+        if not self.actor.trusted:
+            raise NotPermitted(_("this can not be done by an address; leave --by out"))
+
     def sure(self, question: str) -> None:
         """Go on only if they are sure. Raises NotPermitted."""
         if not (self.yes or self.dry_run or output.confirm(question)):

@@ -29,6 +29,7 @@ def _tell(run: Run, state: dict[str, Any]) -> None:
 @DIRECTORY
 @click.pass_obj
 def up(run: Run, directory: Path) -> None:
+    run.require_shell()
     if run.dry_run:
         run.say(_("A sandbox would be started in {path}.").format(path=directory))
         return
@@ -41,6 +42,7 @@ def up(run: Run, directory: Path) -> None:
 @DIRECTORY
 @click.pass_obj
 def down(run: Run, directory: Path) -> None:
+    run.require_shell()
     if run.dry_run:
         run.say(_("The sandbox in {path} would be ended.").format(path=directory))
         return

@@ -34,6 +34,7 @@ SOCKETS = {"milter": "milter.sock", "lmtp": "lmtp.sock", "map": "map.sock"}
 @click.command("init", cls=Verb, dry_run="own")
 @click.pass_obj
 def init(run: Run) -> None:
+    run.require_shell()
     os.umask(0o027)  # members' addresses are nobody else's business
     steps: list[dict[str, Any]] = []
 
@@ -101,6 +102,7 @@ def _give(path: Path, group: str) -> None:
 @click.argument("door", type=click.Choice(["lmtp", "milter"]))
 @click.pass_obj
 def serve(run: Run, door: str) -> None:
+    run.require_shell()
     # Doors do not import each other: the daemon is a program of its own that takes this one's place.
     arguments = [sys.executable, "-m", f"kelou.{door}.main", "-c", str(run.config.path)]
     if run.dry_run:
