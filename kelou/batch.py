@@ -180,8 +180,8 @@ def _cut(text: str) -> tuple[str, str]:
         return angle["email"], angle["name"]
     first = _FIRST.fullmatch(text)
     if first:
-        rest = first["rest"]
-        joined = " ".join(_csv(rest[1:], rest[0])) if rest[:1] in (",", ";") else rest
+        rest = first["rest"].strip()
+        joined = " ".join(_csv(rest[1:], rest[0])) if rest.startswith((",", ";")) else rest
         return first["email"], joined
     for delimiter in ";\t,":  # the address in another column than the first
         cells = _csv(text, delimiter)

@@ -30,6 +30,7 @@ from .i18n import known
 from .maillog import event, problem
 from .message import CRLF, LINE, field, phrase
 from .models import Account, now
+from .reply import Reply
 from .setting import SettingError
 
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -58,14 +59,18 @@ def send_all(config: Config, template: str, recipients: Iterable[str], the_list:
             for to, content in _written(config, template, waiting, the_list, values):
                 outcome = postfix.submit("", [to], content)
                 tried += 1
-                if outcome.taken:
+                if outcome.taken and not outcome.refused and not outcome.deferred:
                     event("notice", template=template, list=the_list.address, to=to)
                 else:
-                    problem("notice-refused", template=template, list=the_list.address, to=to, reply=outcome.final)
+                    problem("notice-refused", template=template, list=the_list.address, to=to, reply=_refusal(outcome))
                     refused.append(to)
     except (submission.Unavailable, SettingError) as error:
         problem("notice-unsent", template=template, list=the_list.address, recipients=len(waiting) - tried, why=error)
     return (*refused, *waiting[tried:])
+
+
+def _refusal(outcome: submission.Outcome) -> Reply:
+    return outcome.refused.get(0) or outcome.deferred.get(0) or outcome.final
 
 
 def _written(

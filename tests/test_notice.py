@@ -1,0 +1,180 @@
+"""Notices: what Kelou writes itself is well-formed, in the reader's language, and no value in it can become anything else."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from database_fixture import SHELL, open_list, open_site
+from hypothesis import given
+from hypothesis import strategies as st
+from smtppeer import Peer
+
+from kelou import database, notice, people, secret
+from kelou.config import Config
+from kelou.directory import ListView
+from kelou.message import Message
+from kelou.models import now
+
+# Each template with what it is given: every branch of each is taken once with these, and once without the optional ones.
+VALUES: dict[str, dict[str, object]] = {
+    "request": {"requester": "ask@example.org", "owners": ["a@example.org"], "organisation": "Kaz", "description": "For\nus", "general": True, "proposed": "kaz-ca"},
+    "activated": {"asked": "ca"},
+    "refused": {"reason": "No.\nReally."},
+    "closed": {"reason": "Done"},
+    "reopened": {},
+    "renamed": {"old": "ca@lists.example.org", "until": 1800000000},
+    "subscribed": {"actor": "owner@example.org"},
+    "unsubscribed": {},
+}  # fmt: skip
+OPTIONAL = {"organisation": "", "description": "", "general": False, "proposed": "", "asked": "", "until": None, "actor": ""}
+TEMPLATES = Path(notice.__file__).with_name("templates")
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    peer = Peer()
+    yield peer
+    peer.close()
+
+
+@pytest.fixture
+def config(tmp_path: Path, peer: Peer) -> Iterator[Config]:
+    config = open_site(tmp_path, peer.endpoint, site__name="Kaz – listes")
+    with database.connection():
+        yield config
+
+
+@pytest.fixture
+def amis(config: Config, peer: Peer) -> ListView:
+    amis = open_list(config)
+    peer.letters.clear()
+    return amis
+
+
+def body(content: bytes) -> str:
+    """The text, as Python's email, which did not write it, reads it."""
+    part = email.message_from_bytes(content, policy=email.policy.default)
+    text: str = part.get_content()
+    return text.replace("\r\n", "\n")
+
+
+def test_the_templates_are_all_there() -> None:
+    """English and French have the same notices, and these are all of them."""
+    for language in ("en", "fr"):
+        assert {path.stem for path in (TEMPLATES / language).iterdir()} == set(VALUES)
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+@pytest.mark.parametrize("template", VALUES)
+@pytest.mark.parametrize("optional", [True, False], ids=["everything given", "only what must be"])
+def test_every_notice(config: Config, amis: ListView, template: str, language: str, optional: bool) -> None:
+    """Every notice is whole in both languages: 7-bit, short lines, each field once, answered by nobody, signed on the way."""
+    values = VALUES[template] if optional else {key: OPTIONAL.get(key, value) for key, value in VALUES[template].items()}
+    content = notice.write(
+        config, secret.load(config), template, "jane@example.org", amis, language, name="Jérôme" if optional else "", **values
+    )
+    assert content.isascii()
+    assert content.count(b"\n") == content.count(b"\r\n") == content.count(b"\r")
+    assert max(map(len, content.split(b"\r\n"))) <= 998
+    message = Message.parse(content)
+    names = [field.name for field in message.fields]
+    assert sorted(names) == sorted({*names})
+    assert message.text("Auto-Submitted") == "auto-generated"
+    assert message.text("Content-Language") == language
+    assert message.text("From") == "Kaz – listes <amis-owner@lists.example.org>"
+    assert message.text("To") in ("Jérôme <jane@example.org>", "jane@example.org")
+    assert message.text("Message-ID").endswith("@lists.example.org>")
+    assert secret.signature_asked(secret.load(config), message, now()) == "lists.example.org"
+    text = body(content)
+    assert "amis@lists.example.org" in message.text("Subject") + text
+    assert "{{" not in text
+    assert "{%" not in text
+    assert "\n\n\n" not in text
+    assert text.endswith("-- \nKaz – listes\n")
+
+
+@pytest.mark.parametrize("path", sorted((TEMPLATES / "fr").iterdir()), ids=lambda path: path.stem)
+def test_french_typography(path: Path) -> None:
+    """In French a no-break space stands before : ; ? ! and inside « », and the apostrophe is ’."""
+    text = re.sub(r"\{[{%].*?[%}]\}", "x", path.read_text("utf-8").removeprefix("Subject: "))
+    assert not re.findall(r"[^\u00a0\u202f][;?!»]|«[^\u00a0]|[^\u00a0]:(?=\s)|[a-zé]'", text)
+
+
+def test_everybody_in_their_own_language(config: Config, amis: ListView, peer: Peer) -> None:
+    """A person's language comes first, then the list's."""
+    people.account("fr@example.org", language="fr")
+    people.account("de@example.org", language="de")
+    assert notice.send_all(config, "unsubscribed", ["fr@example.org", "new@example.org", "de@example.org"], amis) == ()
+    french = replace(amis, settings={**amis.settings, "language": "fr"})
+    assert notice.send(config, "unsubscribed", "new@example.org", french)
+    assert [Message.parse(letter.content).text("Content-Language") for letter in peer.letters] == ["fr", "en", "en", "fr"]
+    assert [letter.mail.split(" BODY")[0] for letter in peer.letters] == ["MAIL FROM:<>"] * 4
+    assert "désabonné(e)" in body(peer.letters[0].content)
+
+
+@given(st.text(), st.text(), st.text())
+def test_no_value_can_do_harm(subject: str, name: str, reason: str) -> None:
+    """Whatever stands in a list's subject, a name or a reason: the same fields, one body, nothing that a terminal could obey."""
+    the_list = ListView(1, "amis", "lists.example.org", "amis.lists.example.org", "closed", "discussion", subject, {"language": "fr"}, {})
+    content = notice.write(CONFIG, SECRET, "refused", "a@example.org", the_list, "fr", name=name, reason=reason)
+    message = Message.parse(content)
+    assert [field.name for field in message.fields] == FIELDS
+    assert content.isascii()
+    assert not re.search(rb"\r(?!\n)|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", content)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", body(content))
+
+
+CONFIG = Config(Path("/nowhere"), {"site.name": "K"})
+SECRET = secret.Secret(b"s" * 32)
+FIELDS = [
+    "kelou-sign", "from", "to", "subject", "date", "message-id", "auto-submitted", "mime-version", "content-type", "content-transfer-encoding", "content-language",
+]  # fmt: skip
+
+
+def test_a_value_is_no_template(config: Config, amis: ListView) -> None:
+    """What a person wrote is shown, not run."""
+    content = notice.write(config, secret.load(config), "refused", "a@example.org", amis, "en", reason="{{ 7 * 7 }}{% raw %}")
+    assert "{{ 7 * 7 }}{% raw %}" in body(content)
+
+
+def test_nobody_answers_for_a_list_that_takes_no_mail(config: Config, amis: ListView) -> None:
+    """A notice about a pending or closed list comes from the listmasters, whose address answers."""
+    content = notice.write(config, secret.load(config), "reopened", "a@example.org", replace(amis, status="closed"), "en")
+    assert Message.parse(content).text("From").endswith("<listmaster@lists.example.org>")
+
+
+def test_an_address_beyond_ascii(config: Config, amis: ListView, peer: Peer) -> None:
+    """A domain is written as DNS has it; a local part that has no such form stands in no field."""
+    assert notice.send_all(config, "reopened", ["jane@exämple.org", "jérôme@example.org"], amis) == ()
+    assert [Message.parse(letter.content).text("To") for letter in peer.letters] == ["jane@xn--exmple-cua.org", "undisclosed-recipients:;"]
+    assert peer.recipients == ["jane@exämple.org", "jérôme@example.org"]
+
+
+def test_who_was_not_told_is_known(config: Config, amis: ListView, peer: Peer) -> None:
+    """Postfix refuses one, and hangs up on another: these and those after them are returned."""
+    people_ = [f"p{number}@example.org" for number in range(4)]
+    peer.say("RCPT TO:<p1@example.org>", "550 5.1.1 Unknown")
+    peer.say("RCPT TO:<p2@example.org>", "hang up")
+    assert notice.send_all(config, "reopened", [*people_, "p0@example.org"], amis) == ("p1@example.org", "p2@example.org", "p3@example.org")
+    assert peer.recipients == ["p0@example.org"]
+
+
+def test_without_a_secret_nothing_is_sent(config: Config, amis: ListView, peer: Peer) -> None:
+    """A notice that could not be signed is not sent."""
+    config.directory("secret.file").unlink()
+    assert notice.send(config, "reopened", "a@example.org", amis) is False
+    assert peer.letters == []
+
+
+def test_a_rehearsal_sends_nothing(config: Config, amis: ListView, peer: Peer) -> None:
+    """What is rolled back is told to nobody."""
+    with database.rehearsal():
+        assert notice.send(config, "reopened", "a@example.org", amis)
+        people.subscribe(config, SHELL, amis, "a@example.org")
+    assert peer.letters == []
