@@ -11,7 +11,7 @@ from typing import Any
 from . import headerrule
 from .config import Config
 from .i18n import LANGUAGES, N_
-from .setting import ADDRESS, BOOL, INT, LINE, LINES, SIZE, TEXT, Kind, Setting, choice, table
+from .setting import ADDRESS, BOOL, DURATION, INT, LINE, LINES, SIZE, TEXT, Kind, Setting, choice, table
 
 WISH = choice("refuse", "hold", "accept")
 HEADER_RULES = Kind("header rules", N_("lines such as: hold X-Mailer: BulkMaster"), lambda v: v if isinstance(v, tuple) else headerrule.parse(v), headerrule.show)
@@ -30,6 +30,8 @@ SETTINGS = table([
     Setting("header_rules", HEADER_RULES, (), N_(
         "Rules on header fields, one a line: refuse, hold or accept, then FIELD: PATTERN, where PATTERN is a text, /a regular expression/ or *.")),
     Setting("spam", WISH, "hold", N_("What happens to a post that a spam filter (SpamAssassin, rspamd) marked.")),
+    Setting("held_notices", choice("each", "daily"), "each", N_("Whether moderators are told of each held post, or once a day of all.")),
+    Setting("held_for", DURATION, 15 * 86400, N_("How long a held post waits for a moderator; then it is dropped, and an authenticated author told.")),
     Setting("automatic", choice("refuse", "accept"), "refuse", N_("What happens to mail that a program wrote.")),
     Setting("max_recipients", INT, 10, N_("How many addresses To and Cc may name together; 0: any number.")),
     Setting("too_many_recipients", WISH, "hold", N_("What happens to a post that names more.")),

@@ -141,6 +141,18 @@ class Subscription(Base):
         indexes = ((("list", "account"), True),)
 
 
+class Guest(Base):
+    """Somebody who may post to a list without being subscribed: a moderator said so when approving a post."""
+
+    list = ForeignKeyField(MailingList, backref="guests", on_delete="CASCADE")
+    account = ForeignKeyField(Account, on_delete="CASCADE")
+    since = BigIntegerField(default=now)
+    added_by = CharField(default="")
+
+    class Meta:
+        indexes = ((("list", "account"), True),)
+
+
 class Block(Base):
     """An address, `@domain` or glob that may not post or subscribe; for all lists where `list` is null."""
 
@@ -205,6 +217,8 @@ class HeldPost(Base):
     received = BigIntegerField(default=now)
     expires = BigIntegerField(null=True)
     state = CharField(default="held", index=True)  # held, approved, rejected, discarded, expired
+    noticed = BigIntegerField(null=True)  # when the moderators were told
+    reminded = BigIntegerField(null=True)
     decided = BigIntegerField(null=True)
     decided_by = CharField(default="")
     reason = TextField(default="")
@@ -260,6 +274,7 @@ TABLES = (
     Listmaster,
     Role,
     Subscription,
+    Guest,
     Block,
     Post,
     Chunk,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from dataclasses import dataclass
 
-from .models import Account, Block, Listmaster, Role, Subscription
+from .models import Account, Block, Guest, Listmaster, Role, Subscription
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Standing:
     owner: bool = False
     moderator: bool = False
     subscriber: bool = False
-    posting: str = ""  # a subscriber's own: hold, accept, refuse
+    posting: str = ""  # hold, accept, refuse: of a subscriber, or accept of a guest, over the list's policy
     blocked: str = ""  # the pattern of the block list that matches
 
 
@@ -25,11 +25,14 @@ def of(list_id: int, key: str, *others: str) -> Standing:
     subscription = (
         Subscription.select(Subscription.posting).join(Account).where(Subscription.list == list_id, Account.key == key).tuples().first()
     )
+    posting = subscription[0] if subscription else ""
+    if not subscription and Guest.select(Guest.id).join(Account).where(Guest.list == list_id, Account.key == key).exists():
+        posting = "accept"
     return Standing(
         owner="owner" in roles,
         moderator="moderator" in roles,
         subscriber=subscription is not None,
-        posting=subscription[0] if subscription else "",
+        posting=posting,
         blocked=blocked(list_id, key, *others),
     )
 

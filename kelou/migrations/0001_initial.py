@@ -141,6 +141,20 @@ def up(migrator: Any, db: Any) -> None:
 
     db.create_tables([Chunk])
 
+    class Guest(Model):
+        list = ForeignKeyField(MailingList, on_delete="CASCADE")
+        account = ForeignKeyField(Account, on_delete="CASCADE")
+        since = BigIntegerField()
+        added_by = CharField(default="")
+
+        class Meta:
+            database = db
+            legacy_table_names = False
+            table_name = "guest"
+            indexes = ((("list", "account"), True),)
+
+    db.create_tables([Guest])
+
     class HeldPost(Model):
         list = ForeignKeyField(MailingList, on_delete="CASCADE")
         digest = CharField()
@@ -157,6 +171,8 @@ def up(migrator: Any, db: Any) -> None:
         received = BigIntegerField()
         expires = BigIntegerField(null=True)
         state = CharField(index=True, default="held")
+        noticed = BigIntegerField(null=True)
+        reminded = BigIntegerField(null=True)
         decided = BigIntegerField(null=True)
         decided_by = CharField(default="")
         reason = TextField(default="")
@@ -265,6 +281,7 @@ def down(migrator: Any, db: Any) -> None:
     migrator.migrate(migrator.drop_table("list_setting"))
     migrator.migrate(migrator.drop_table("listmaster"))
     migrator.migrate(migrator.drop_table("held_post"))
+    migrator.migrate(migrator.drop_table("guest"))
     migrator.migrate(migrator.drop_table("chunk"))
     migrator.migrate(migrator.drop_table("bounce"))
     migrator.migrate(migrator.drop_table("post"))
