@@ -29,6 +29,7 @@ KEPT = 8  # connections that are kept
 
 # An address with a letter that is not ASCII, in the header: such a message needs SMTPUTF8. Other 8-bit header text has always travelled without.
 _UTF8_ADDRESS = re.compile(rb"[\x80-\xff][^\s<>,;]*@|@[^\s<>,;]*[\x80-\xff]")
+_NOBODY = Reply(554, "5.5.1", "No valid recipients")
 _STATUS = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})\s*")
 
 
@@ -113,20 +114,20 @@ class Connection:
         mail = f"MAIL FROM:<{reverse_path}>{' BODY=8BITMIME' if eight else ''}{' SMTPUTF8' if utf8 else ''}"
         places = [place for place in range(len(recipients)) if place not in strangers]
         if not places:
-            return Outcome(next(iter(strangers.values()), Reply(554, "5.5.1", "No recipients")), strangers)
+            return Outcome(_NOBODY, strangers)
         opened, *answers, go = self._commands([mail, *(f"RCPT TO:<{recipients[place]}>" for place in places), "DATA"])
-        if opened.code >= 400:  # what was said to the commands behind it says nothing of the recipients
-            return Outcome(opened, strangers)
-        outcome = Outcome(go, strangers)
-        for place, reply in zip(places, answers, strict=True):
-            if reply.code >= 400:
-                (outcome.refused if reply.permanent else outcome.deferred)[place] = reply
+        outcome = Outcome(opened if opened.code >= 400 else go, strangers)
+        if opened.code < 400:  # else what was said to the commands behind MAIL says nothing of the recipients
+            for place, reply in zip(places, answers, strict=True):
+                if reply.code >= 400:
+                    (outcome.refused if reply.permanent else outcome.deferred)[place] = reply
         if go.code != 354:
             self._commands(["RSET"])
             return outcome
-        anybody = len(outcome.refused) + len(outcome.deferred) < len(recipients)
-        # RFC 2920 section 3.1: a server may say 354 with no recipient left; an empty message ends that, and it refuses it.
-        return Outcome(self._content(wire(content) if anybody else b".\r\n", anybody), outcome.refused, outcome.deferred)
+        if opened.code >= 400 or len(outcome.refused) + len(outcome.deferred) == len(recipients):
+            self._content(b".\r\n", False)  # RFC 2920 section 3.1: a server may say 354 with no recipient; an empty message ends that
+            return outcome if opened.code >= 400 else Outcome(_NOBODY, outcome.refused, outcome.deferred)
+        return Outcome(self._content(wire(content), True), outcome.refused, outcome.deferred)
 
     def _greet(self) -> None:
         greeting, _lines = self._reply()

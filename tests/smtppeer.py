@@ -89,8 +89,8 @@ class Peer:
                     return
                 client.sendall(reply.encode() + b"\r\n")
                 if verb == "MAIL":
-                    mail, taken = command, []
-                elif verb == "RCPT" and reply.startswith("2"):
+                    mail, taken = command if reply.startswith("2") else "", []
+                elif verb == "RCPT" and mail and reply.startswith("2"):
                     taken.append(command.partition("<")[2].rpartition(">")[0])
                 elif verb == "DATA" and reply.startswith("3"):
                     content = b""
@@ -99,7 +99,7 @@ class Peer:
                         if not line:
                             return
                         content += line
-                    final = self._reply(".")
+                    final = self._reply(".") if mail and taken else "554 5.5.1 No valid recipients"
                     if final.startswith("2") or final in (HANG_UP, SILENT):
                         self.letters.append(Letter(mail, taken, content[:-3]))
                     if final == SILENT:

@@ -1,0 +1,492 @@
+"""Distribution: everybody who was subscribed gets a post once, whatever dies or changes meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from database_fixture import DOMAIN, NOBODY, open_list, open_site
+from smtppeer import HANG_UP, Letter, Peer
+
+from kelou import distribution, facts, secret
+from kelou.config import Config
+from kelou.database import connection, transaction
+from kelou.directory import ListView
+from kelou.distribution import STALE, Distributor
+from kelou.message import Message
+from kelou.models import Account, Bounce, Chunk, MailingList, Post, Subscription, now
+from kelou.policy import Author
+from kelou.reply import Reply
+from kelou.submission import Connection, Outcome
+
+AUTHOR = "alice@example.org"
+CONTENT = (
+    b"Received: from a by b; Mon, 1 Jan 2024 00:00:00 +0000\r\nFrom: Alice <alice@example.org>\r\nTo: amis@lists.example.org\r\n"
+    b"Subject: News\r\nMessage-ID: <1@example.org>\r\nDate: Mon, 1 Jan 2024 00:00:00 +0000\r\n\r\nHello.\r\n"
+)
+
+
+class Killed(BaseException):
+    """What a `kill -9` is to the code: nothing is caught, nothing is tidied up in the database."""
+
+
+@dataclass
+class Site:
+    """A list, and a Postfix that is there."""
+
+    config: Config
+    peer: Peer
+    list: ListView
+
+    def subscribe(self, *addresses: str, own_posts: bool = True, mode: str = "mail") -> None:
+        with transaction():
+            for address in addresses:
+                account = Account.create(address=address, key=address.lower(), domain=address.rpartition("@")[2].lower())
+                Subscription.create(list=self.list.id, account=account, own_posts=own_posts, mode=mode, since=now() - 10)
+
+    def leave(self, address: str) -> None:
+        with transaction():
+            Subscription.delete().where(Subscription.account == Account.get(Account.address == address)).execute()
+
+    def distributor(self, worker: str = "here:/sockets") -> Distributor:
+        return Distributor(self.config, secret.load(self.config), worker)
+
+    def accept(self, content: bytes = CONTENT) -> str:
+        digest = distribution.digest_of(content)
+        with connection():
+            known = facts.of_message(self.list, AUTHOR, Message.parse(content), len(content), Author(AUTHOR, "test"), digest)
+            distribution.accept(known, digest, "QUEUEID", self.config)
+        return digest
+
+    def post(self, content: bytes = CONTENT, distributor: Distributor | None = None) -> Reply:
+        digest = self.accept(content)
+        return (distributor or self.distributor()).hand_over(self.list, Message.parse(content), digest)
+
+    @property
+    def row(self) -> Post:
+        with connection():
+            return Post.get()
+
+    @property
+    def chunks(self) -> list[tuple[str, int]]:
+        with connection():
+            return [(row.state, len(row.subscriptions.split(","))) for row in Chunk.select().order_by(Chunk.number)]
+
+    @property
+    def letters(self) -> list[Letter]:
+        return self.peer.letters
+
+    @property
+    def got(self) -> list[str]:
+        return self.peer.recipients
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
+    peers: list[Peer] = []
+
+    def make(chunk: int = 2, people: Iterable[str] = (), **replies: str | list[str]) -> Site:
+        peers.append(Peer({"." if key == "dot" else key: value for key, value in replies.items()}))
+        config = open_site(tmp_path, NOBODY, distribution__chunk=chunk)
+        the_list = open_list(config)
+        config = Config(config.path, {**config.values, "postfix.reinjection": peers[0].endpoint})
+        made = Site(config, peers[0], the_list)
+        made.subscribe(*people)
+        return made
+
+    yield make
+    for peer in peers:
+        peer.close()
+
+
+FIVE = [f"user{number}@example.net" for number in range(5)]
+
+
+def dying(monkeypatch: pytest.MonkeyPatch, at: int, before: bool) -> None:
+    """From now on, the process dies in its submission of that number: before or after Postfix took it."""
+    submit = Connection.submit
+    count = iter(range(1000))
+
+    def die(self: Connection, reverse_path: str, recipients: list[str], content: bytes) -> Outcome:
+        dies = next(count) == at
+        if dies and before:
+            raise Killed
+        outcome = submit(self, reverse_path, recipients, content)
+        if dies:
+            raise Killed
+        return outcome
+
+    monkeypatch.setattr(Connection, "submit", die)
+
+
+def test_everybody_gets_it_once(site: Callable[..., Site]) -> None:
+    """A post goes out in chunks, and 250 is said when Postfix has them all."""
+    here = site(people=FIVE)
+    assert here.post().code == 250
+    assert here.got == FIVE
+    assert [len(letter.recipients) for letter in here.letters] == [2, 2, 1]
+    assert (here.row.state, here.row.recipients, here.row.handed_over, here.row.doubtful, here.row.worker) == ("sent", 5, 5, 0, "")
+    assert here.chunks == []
+
+
+def test_recipients_are_grouped_by_domain(site: Callable[..., Site]) -> None:
+    """Domains stand together, so that Postfix makes few deliveries."""
+    here = site(chunk=10, people=["1@b.example", "2@a.example", "3@b.example", "4@a.example"])
+    here.post()
+    assert here.got == ["2@a.example", "4@a.example", "1@b.example", "3@b.example"]
+
+
+def test_recipients_never_see_each_other(site: Callable[..., Site]) -> None:
+    """Recipients are in the envelope only; the reverse-path is the list's, To is as the author wrote it."""
+    here = site(chunk=10, people=FIVE)
+    here.post()
+    (letter,) = here.letters
+    assert letter.mail == f"MAIL FROM:<amis-bounces@{DOMAIN}>"
+    assert b"user" not in letter.content
+    assert b"To: amis@lists.example.org\r\n" in letter.content
+    assert letter.content.endswith(b"\r\n\r\nHello.\r\n")
+
+
+def test_our_own_fields_are_ours(site: Callable[..., Site]) -> None:
+    """What an author, or the milter, wrote in Kelou-… fields goes no further; our request for a signature does."""
+    here = site(people=FIVE[:1])
+    here.post(b"Kelou-Author: q=1\r\nKelou-Sign: d=evil.example; t=1; s=0\r\nkelou-x: y\r\n" + CONTENT)
+    (letter,) = here.letters
+    assert letter.content.lower().count(b"kelou-") == 1
+    assert secret.signature_asked(secret.load(here.config), Message.parse(letter.content), now()) == DOMAIN
+
+
+def test_missing_fields_are_added_once_for_all(site: Callable[..., Site]) -> None:
+    """A post without Message-ID and Date gets them, the same ones at each try."""
+    here = site(chunk=1, people=FIVE[:3], dot=["250 Ok", "451 4.3.0 Later", "451 4.3.0 Later", "250 Ok"])
+    bare = b"From: alice@example.org\r\nSubject: x\r\n\r\nHello\r\n"
+    assert here.post(bare).code == 451
+    assert here.post(bare).code == 250
+    headers = {tuple(letter.content.partition(b"\r\n" + name)[2].partition(b"\r\n")[0] for name in (b"Message-ID:", b"Date:")) for letter in here.letters}
+    assert len(here.letters) == 3
+    assert len(headers) == 1
+    assert all(next(iter(headers)))
+    assert here.row.message_id.encode() == next(iter(headers))[0].strip()
+
+
+@pytest.mark.parametrize("own_posts", [True, False])
+def test_the_authors_own_copy(site: Callable[..., Site], own_posts: bool) -> None:
+    """Authors receive their own posts if they want to."""
+    here = site(people=FIVE[:1])
+    here.subscribe(AUTHOR, own_posts=own_posts)
+    assert here.post().code == 250
+    assert (AUTHOR in here.got) is own_posts
+    assert FIVE[0] in here.got
+
+
+def test_those_who_want_no_mail_get_none(site: Callable[..., Site]) -> None:
+    """Mode nomail is subscribed, and receives nothing."""
+    here = site(people=FIVE[:1])
+    here.subscribe("quiet@example.org", mode="nomail")
+    assert here.post().code == 250
+    assert here.got == FIVE[:1]
+
+
+def test_nobody_is_subscribed(site: Callable[..., Site]) -> None:
+    """A post to nobody is done at once."""
+    here = site()
+    assert here.post().code == 250
+    assert here.row.state == "sent"
+    assert here.letters == []
+
+
+def test_the_same_delivery_again(site: Callable[..., Site]) -> None:
+    """A retry of what is done already is 250, and nothing goes out."""
+    here = site(people=FIVE)
+    assert [here.post().code for _ in range(3)] == [250, 250, 250]
+    assert here.got == FIVE
+
+
+@pytest.mark.parametrize("chunk", [0, 1, 2])
+@pytest.mark.parametrize("before", [True, False], ids=["before Postfix has it", "after Postfix has it"])
+def test_killed_while_a_chunk_flies(site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch, chunk: int, before: bool) -> None:
+    """The next handler sends the rest; the chunk that flew is the doubt, sent again with the same Message-ID and counted."""
+    here = site(people=FIVE)
+    with monkeypatch.context() as patched:
+        dying(patched, chunk, before)
+        patched.setattr(Distributor, "_claim", lambda self, post: Claim(self, post))
+        with pytest.raises(Killed):
+            here.post()
+    assert here.row.worker == "here:/sockets"
+    assert [state for state, _size in here.chunks] == ["done"] * chunk + ["flying"] + ["waiting"] * (2 - chunk)
+    assert here.post().code == 250
+    in_doubt = FIVE[chunk * 2 : chunk * 2 + 2]
+    twice = [] if before else in_doubt
+    assert sorted(here.got) == sorted(FIVE + twice)
+    assert here.row.doubtful == len(in_doubt)
+    assert here.row.handed_over == 5
+    assert len({letter.content.partition(b"Message-ID:")[2].partition(b"\r\n")[0] for letter in here.letters}) == 1
+
+
+class Claim:
+    """A claim whose end never comes, as in a process that was killed."""
+
+    def __init__(self, distributor: Distributor, post: Post) -> None:
+        self.distributor, self.post = distributor, post
+
+    def __enter__(self) -> bool:
+        return self.distributor._take(self.post)
+
+    def __exit__(self, *_error: object) -> None:
+        return None
+
+
+def test_killed_between_chunks(site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With no chunk in flight there is no doubt."""
+    here = site(people=FIVE)
+    fly = Distributor._fly
+    flights = iter(range(9))
+
+    def die(self: Distributor, post: Post, chunk: int) -> bool:
+        if next(flights) == 1:
+            raise Killed
+        return fly(self, post, chunk)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Distributor, "_fly", die)
+        patched.setattr(Distributor, "_claim", lambda self, post: Claim(self, post))
+        with pytest.raises(Killed):
+            here.post()
+    assert here.post().code == 250
+    assert here.got == FIVE
+    assert here.row.doubtful == 0
+
+
+def test_killed_before_the_end_is_noted(site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is out, only 250 was not said: the retry says it and sends nothing."""
+    here = site(people=FIVE)
+
+    def die(*_arguments: object) -> Reply:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Distributor, "_finish", die)
+        patched.setattr(Distributor, "_claim", lambda self, post: Claim(self, post))
+        with pytest.raises(Killed):
+            here.post()
+    assert here.post().code == 250
+    assert here.got == FIVE
+
+
+def test_a_fault_lets_go_of_the_post(site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an exception the same handler can go on with the post."""
+    here = site(people=FIVE)
+    distributor = here.distributor()
+    with monkeypatch.context() as patched:
+        dying(patched, 1, before=True)
+        with pytest.raises(Killed):
+            here.post(distributor=distributor)
+    assert here.row.worker == ""
+    assert here.post(distributor=distributor).code == 250
+    assert sorted(here.got) == FIVE
+
+
+def test_left_meanwhile(site: Callable[..., Site]) -> None:
+    """Who left before their chunk went out gets nothing; nobody else is skipped or repeated."""
+    here = site(people=FIVE, dot=["250 Ok", "451 4.3.0 Later", "250 Ok"])
+    assert here.post().code == 451
+    here.leave(FIVE[3])
+    assert here.post().code == 250
+    assert sorted(here.got) == [*FIVE[:3], FIVE[4]]
+
+
+def test_joined_meanwhile(site: Callable[..., Site]) -> None:
+    """Who joined after the post was accepted does not get it, not even under the number of somebody who left."""
+    here = site(people=FIVE, dot=["250 Ok", "451 4.3.0 Later", "451 4.3.0 Later", "250 Ok"])
+    assert here.post().code == 451
+    here.leave(FIVE[4])
+    with transaction():
+        Post.update(received=now() - 5).execute()
+        account = Account.create(address="new@example.net", key="new@example.net", domain="example.net")
+        joined = Subscription.create(list=here.list.id, account=account)
+        assert joined.id == 5, "SQLite gives the number again"
+    assert here.post().code == 250
+    assert sorted(here.got) == FIVE[:4]
+
+
+def test_moved_meanwhile(site: Callable[..., Site]) -> None:
+    """Who changed address, even to another domain, gets it once, at the new address."""
+    here = site(people=FIVE, dot=["250 Ok", "451 4.3.0 Later", "451 4.3.0 Later", "250 Ok"])
+    assert here.post().code == 451
+    with transaction():
+        Account.update(address="Moved@Aaa.example", key="moved@aaa.example", domain="aaa.example").where(Account.address == FIVE[0]).execute()
+        Account.update(address="Moved2@Aaa.example", key="moved2@aaa.example", domain="aaa.example").where(Account.address == FIVE[4]).execute()
+    assert here.post().code == 250
+    assert sorted(here.got) == ["Moved2@aaa.example", *FIVE[:4]]
+
+
+def test_a_refused_recipient_bounces(site: Callable[..., Site]) -> None:
+    """One recipient that Postfix refuses is a bounce of theirs; the post goes to the others, and is done."""
+    here = site(people=FIVE, **{f"RCPT TO:<{FIVE[2]}>": "550 5.1.1 No such user"})
+    assert here.post().code == 250
+    assert here.got == [*FIVE[:2], *FIVE[3:]]
+    with connection():
+        bounces = [(row.account.address, row.post.id, row.kind, row.status, row.detail) for row in Bounce.select()]
+    assert bounces == [(FIVE[2], here.row.id, "hard", "5.1.1", "550 5.1.1 No such user")]
+    assert (here.row.handed_over, here.row.recipients) == (4, 5)
+
+
+def test_a_deferred_recipient_is_tried_again(site: Callable[..., Site]) -> None:
+    """One recipient that Postfix puts off makes it 451, and the retry sends to them alone."""
+    here = site(people=FIVE, **{f"RCPT TO:<{FIVE[2]}>": ["450 4.2.0 Later", "250 Ok"]})
+    assert here.post().code == 451
+    assert here.got == [*FIVE[:2], *FIVE[3:]]
+    assert here.chunks == [("done", 1), ("waiting", 1), ("done", 1)]
+    assert here.post().code == 250
+    assert here.got == [*FIVE[:2], *FIVE[3:], FIVE[2]]
+    assert here.row.handed_over == 5
+
+
+@pytest.mark.parametrize("reply", ["451 4.3.0 Disk full", "550 5.7.1 Milter says no", "552 5.3.4 Too large"])
+@pytest.mark.parametrize("command", ["MAIL", "DATA", "."])
+def test_a_refused_chunk_is_tried_again(site: Callable[..., Site], command: str, reply: str) -> None:
+    """Postfix refuses a whole chunk, for now or for good: to the post's client it is 451, never 5xx, and nobody bounces."""
+    here = site(people=FIVE)
+    here.peer.say(command, reply)
+    assert here.post().code == 451
+    assert here.got == []
+    here.peer.say(command, {"MAIL": "250 Ok", "DATA": "354 Go", ".": "250 Ok"}[command])
+    assert here.post().code == 250
+    assert here.got == FIVE
+    assert here.row.doubtful == 0
+    with connection():
+        assert Bounce.select().count() == 0
+
+
+def test_postfix_is_down(site: Callable[..., Site]) -> None:
+    """Nothing listens: 451, and the post goes out when something does."""
+    here = site(people=FIVE)
+    down = Site(Config(here.config.path, {**here.config.values, "postfix.reinjection": NOBODY}), here.peer, here.list)
+    assert down.post().code == 451
+    assert here.post().code == 250
+    assert (here.got, here.row.doubtful) == (FIVE, 0)
+
+
+def test_postfix_hangs_up_after_the_dot(site: Callable[..., Site]) -> None:
+    """A chunk whose reply never came is in doubt, and sent again."""
+    here = site(people=FIVE, dot=["250 Ok", HANG_UP, "250 Ok"])
+    assert here.post().code == 451
+    assert here.post().code == 250
+    assert sorted(here.got) == sorted(FIVE + FIVE[2:4])
+    assert here.row.doubtful == 2
+
+
+def test_a_retry_while_the_first_is_at_work(site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Postfix gave up waiting and comes again, in the same handler or at another one: 451, and nothing is doubled."""
+    here = site(people=FIVE)
+    inside, go_on = threading.Event(), threading.Event()
+    submit = Connection.submit
+
+    def wait(self: Connection, reverse_path: str, recipients: list[str], content: bytes) -> Outcome:
+        inside.set()
+        assert go_on.wait(10)
+        return submit(self, reverse_path, recipients, content)
+
+    monkeypatch.setattr(Connection, "submit", wait)
+    distributor, codes = here.distributor(), list[int]()
+    first = threading.Thread(target=lambda: codes.append(here.post(distributor=distributor).code))
+    first.start()
+    assert inside.wait(10)
+    assert here.post(distributor=distributor).code == 451
+    assert here.post(distributor=here.distributor("there:/sockets")).code == 451
+    go_on.set()
+    first.join(10)
+    assert codes == [250]
+    assert here.got == FIVE
+
+
+def test_many_handlers_race_for_one_post(site: Callable[..., Site]) -> None:
+    """Eight attempts at once, at two handlers: one does it, the others are told to come again, and each recipient gets one copy."""
+    people = [f"user{number:02}@example.net" for number in range(20)]
+    here = site(people=people)
+    handlers = [here.distributor("a:/x"), here.distributor("b:/x")]
+    start, replies = threading.Barrier(8), list[int]()
+
+    def attempt(number: int) -> None:
+        start.wait()
+        replies.append(here.post(distributor=handlers[number % 2]).code)
+
+    threads = [threading.Thread(target=attempt, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(replies) == 8
+    assert set(replies) <= {250, 451}
+    assert 250 in replies
+    assert here.got == people
+    assert here.row.doubtful == 0
+
+
+def test_another_handlers_work_is_free_when_it_is_dead_for_long(site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler on another host died for good: after a while another goes on; and if it was not dead, it stops at its next chunk."""
+    here = site(people=FIVE)
+    here.accept()
+    with transaction():
+        Post.update(worker="gone:/sockets", claimed=now()).execute()
+    assert here.post().code == 451
+    with transaction():
+        Post.update(claimed=now() - STALE - 1).execute()
+    assert here.post().code == 250
+    assert here.got == FIVE
+
+
+def test_a_handler_that_lost_its_post_stops(site: Callable[..., Site]) -> None:
+    """What another handler took over is not sent on by the first."""
+    here = site(people=FIVE)
+    distributor = here.distributor()
+    digest = here.accept()
+    post = here.row
+    with distributor._claim(post) as claimed:
+        assert claimed
+        with transaction():
+            Post.update(worker="other:/sockets").execute()
+        assert distributor._hand_over(here.list, Message.parse(CONTENT), post).code == 451
+    assert here.got == []
+    assert here.row.worker == "other:/sockets"
+    assert digest == post.digest
+
+
+def test_stopping(site: Callable[..., Site]) -> None:
+    """Told to stop, the handler ends between two chunks, and the next goes on."""
+    here = site(people=FIVE)
+    distributor = here.distributor()
+    distributor.stopping.set()
+    assert here.post(distributor=distributor).code == 451
+    assert here.got == []
+    assert here.post().code == 250
+    assert here.got == FIVE
+
+
+def test_the_list_is_purged_meanwhile(site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows vanish under a distribution: nothing is left behind, and nothing breaks for good."""
+    here = site(people=FIVE)
+    submit = Connection.submit
+
+    def purge(self: Connection, reverse_path: str, recipients: list[str], content: bytes) -> Outcome:
+        outcome = submit(self, reverse_path, recipients, content)
+        with transaction():
+            MailingList.delete().execute()
+        return outcome
+
+    monkeypatch.setattr(Connection, "submit", purge)
+    assert here.post().code == 451
+    assert here.got == FIVE[:2]
+    with connection():
+        assert Chunk.select().count() == Post.select().count() == 0
+
+
+def test_lines_are_ended_on_the_wire(site: Callable[..., Site]) -> None:
+    """A post of odd line ends and dots goes out as one message."""
+    here = site(people=FIVE[:1])
+    assert here.post(CONTENT + b".\r\na\n.\nMAIL FROM:<evil@example.org>\n").code == 250
+    (letter,) = here.letters
+    assert letter.content.endswith(b"Hello.\r\n..\r\na\r\n..\r\nMAIL FROM:<evil@example.org>\r\n")
