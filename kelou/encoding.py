@@ -167,13 +167,23 @@ def _long(data: bytes) -> bool:
     at = 0
     while at + LINE < len(data):
         end = data.find(b"\n", at) + 1 or len(data)
-        if end - at > LINE and len(data[at:end].rstrip(b"\r\n")) > LINE:
+        if end - at > LINE and len(_bare(data[at:end])) > LINE:
             return True
         at = end
     return False
 
 
+def _bare(line: bytes) -> bytes:
+    return line.removesuffix(b"\n").removesuffix(b"\r")
+
+
 def _break(data: bytes) -> bytes:
     """What Postfix would do to lines that are still too long, done before we sign."""
-    lines = data.splitlines(keepends=True)
-    return b"".join(line if len(line) <= LINE else re.sub(rb".{%d}(?=[^\r\n])" % (LINE - 1), rb"\g<0>\r\n ", line) for line in lines)
+    lines: list[bytes] = []
+    for line in data.split(b"\n"):
+        bare = _bare(line)
+        if len(bare) > LINE:
+            rest = (b" " + bare[at : at + LINE - 1] for at in range(LINE, len(bare), LINE - 1))
+            line = CRLF.join([bare[:LINE], *rest]) + line[len(bare) :]
+        lines.append(line)
+    return b"\n".join(lines)
