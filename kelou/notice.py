@@ -7,7 +7,6 @@ whom it goes to, or empty) and what the sender of the notice adds.
 
 from __future__ import annotations
 
-import binascii
 import email.utils
 import re
 import uuid
@@ -26,6 +25,7 @@ from .address import AddressError, parse
 from .config import Config
 from .database import connection, rehearsing
 from .directory import ListView
+from .encoding import encode
 from .i18n import known
 from .maillog import event, problem
 from .message import CRLF, LINE, field, phrase
@@ -128,7 +128,9 @@ def _template(language: str, name: str) -> tuple[Template, Template]:
     environment = SandboxedEnvironment(
         undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    environment.filters["date"] = lambda seconds: format_date(datetime.fromtimestamp(seconds, UTC), "long", locale=language)
+    environment.filters["date"] = lambda seconds: format_date(
+        datetime.fromtimestamp(seconds, UTC), "long", locale="en_GB" if language == "en" else language
+    )
     return environment.from_string(head.removeprefix(_SUBJECT)), environment.from_string(text)
 
 
@@ -147,11 +149,10 @@ def _mailbox(name: str, to: str) -> str:
 
 def _encode(text: str) -> tuple[str, bytes]:
     """The transfer encoding and the encoded text (RFC 2045 section 6), with CRLF."""
-    data = text.encode("utf-8")
-    lines = data.split(b"\n")
-    if data.isascii() and all(len(line) <= LINE for line in lines):
-        return "7bit", CRLF.join(lines)
-    quoted = binascii.b2a_qp(data, istext=True)
-    if len(quoted) * 3 < len(data) * 4:
-        return "quoted-printable", CRLF.join(quoted.split(b"\n"))
-    return "base64", b"".join(binascii.b2a_base64(data[i : i + 57], newline=False) + CRLF for i in range(0, len(data), 57))
+    data = text.encode("utf-8").replace(b"\n", CRLF)
+    if data.isascii() and all(len(line) <= LINE for line in data.split(CRLF)):
+        return "7bit", data
+    # Quoted-printable triples what is not ASCII, base64 adds a third to all, and nobody can read it in a log.
+    beyond = sum(octet > 127 for octet in data)
+    name = "quoted-printable" if beyond * 6 < len(data) else "base64"
+    return name, encode(data, name)
