@@ -83,7 +83,8 @@ def _plain(data: bytes, part: mime.Part, lines: list[str]) -> Content:
     ending, body = written.rstrip(), data.rstrip()
     if not ending or body == ending or body.endswith(b"\n" + ending):
         return Content(data, part.encoding)
-    return Content(data + _gap(data) + written, _room(part, data + written), charset)
+    new = data + _gap(data) + written
+    return Content(new, _room(part, data, new, charset), charset)
 
 
 def _html(data: bytes, part: mime.Part, lines: list[str]) -> Content:
@@ -98,7 +99,8 @@ def _html(data: bytes, part: mime.Part, lines: list[str]) -> Content:
     at = next((found[-1].start() for end in _ENDS if (found := list(end.finditer(data)))), len(data))
     if data[:at].endswith(fragment):
         return Content(data, part.encoding)
-    return Content(data[:at] + fragment + data[at:], _room(part, data), charset)
+    new = data[:at] + fragment + data[at:]
+    return Content(new, _room(part, data, new, charset), charset)
 
 
 def _in_charset(text: str, charset: str) -> bytes | None:
@@ -119,9 +121,13 @@ def _read(data: bytes, charset: str) -> str | None:
     return decode_strictly(data, "utf-8") if text is None else text
 
 
-def _room(part: mime.Part, data: bytes) -> str:
-    """The transfer encoding for these bytes: the part's own, but that 7bit holds no other octets (RFC 2045 section 2.7)."""
-    return "quoted-printable" if part.encoding == "7bit" and not data.isascii() else part.encoding
+def _room(part: mime.Part, old: bytes, new: bytes, charset: str) -> str:
+    """The transfer encoding for the new content: the part's own, but that 7bit holds no other octets (RFC 2045 section 2.7).
+
+    Where it held some all the same and its charset stays, we do not mend it.
+    """
+    eight = not new.isascii() and (old.isascii() or charset != "")
+    return "quoted-printable" if part.encoding == "7bit" and eight else part.encoding
 
 
 def _like(data: bytes, text: bytes) -> bytes:
