@@ -21,7 +21,7 @@ from kelou.destination import Destination, refusal, resolve
 from kelou.i18n import speaking
 from kelou.message import CRLF, Field, Message
 from kelou.models import now
-from kelou.policy import Action, Author
+from kelou.policy import Action, Author, Decision
 from kelou.postfixconf import REINJECTION
 from kelou.reply import OUR_FAULT, Reply, to_ascii
 from kelou.secret import AUTHOR, SIGN
@@ -115,7 +115,7 @@ class Session(Milter.Base):
             self.mail.others += 1
             return Milter.CONTINUE
         try:
-            reply = self._recipient(recipient)
+            reply = self.site.apart(self._recipient, recipient)
         except Exception:
             maillog.fault("milter", at="envrcpt", recipient=recipient, client=self.client)
             reply = OUR_FAULT
@@ -169,14 +169,8 @@ class Session(Milter.Base):
         return self._sign() if self.outgoing else self._judge()
 
     def _judge(self) -> int:
-        mail, queue_id = self.mail, self.getsymval("i") or ""
-        message = mail.message()
-        author = self._author(message)
-        with connection():
-            decisions = [
-                verdict.of_message(found, mail.reverse_path, message if mail.whole else None, mail.size, author) for found in mail.destinations
-            ]
-        refused = verdict.for_all([*decisions, *[None] * mail.others])
+        mail, message, queue_id = self.mail, self.mail.message(), self.getsymval("i") or ""
+        author, refused = self.site.apart(self._decide, message)
         if refused:
             lists = ",".join(found.list.address for found in mail.destinations if found.list)
             maillog.event(
@@ -188,12 +182,17 @@ class Session(Milter.Base):
         self._put_on(authorseal.seal(self.site.secret, author, queue_id, message, now()))
         return Milter.CONTINUE
 
-    def _author(self, message: Message) -> Author:
-        """Who wrote, asked once for the message, whatever number of lists it goes to."""
-        return verdict.author(message, self.daemon, self.mail.login, self.site.config)
+    def _decide(self, message: Message) -> tuple[Author, Decision | None]:
+        """Who wrote, asked once whatever number of lists it goes to, and the answer if nobody takes it."""
+        mail = self.mail
+        author = verdict.author(message, self.daemon, mail.login, self.site.config)
+        kept = message if mail.whole else None
+        with connection():
+            decisions = [verdict.of_message(found, mail.reverse_path, kept, mail.size, author) for found in mail.destinations]
+        return author, verdict.for_all([*decisions, *[None] * mail.others])
 
     def _sign(self) -> int:
-        field = signature(self.mail.message(), self.site, self.getsymval("i") or "")
+        field = self.site.apart(signature, self.mail.message(), self.site, self.getsymval("i") or "")
         self._take_off(SIGN)
         if field:
             self._put_on(field)

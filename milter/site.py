@@ -1,16 +1,24 @@
-"""What all sessions of the milter share: the configuration, the secret, and which domains are ours."""
+"""What all sessions of the milter share: the configuration, the secret, which domains are ours, and threads to work in."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from kelou import directory, maillog
 from kelou.address import AddressError, host
 from kelou.config import Config
 from kelou.database import connection
 from kelou.secret import Secret
+
+SESSIONS = 100  # that work at a time: as many as Postfix runs processes of a service (default_process_limit)
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Domains:
@@ -53,3 +61,12 @@ class Site:
     secret: Secret
     keys: Path
     domains: Domains = field(default_factory=Domains)
+    threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(SESSIONS, "session"))
+
+    def apart(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Do this in a thread of Python's own, and wait for it. Whatever leads into C belongs here: SQLite, cryptography.
+
+        libmilter serves one session from several threads, which Python does not know; pymilter gives them Python's state in turn. C code that asks
+        for its thread's own state (PyGILState_Ensure), as sqlite3 does when it closes a connection, finds one that was freed, and the process dies.
+        """
+        return self.threads.submit(work, *args, **kwargs).result()
