@@ -52,10 +52,13 @@ def rewrite(message: Message, parts: list[mime.Part], contents: Mapping[int, Con
         if new.charset:
             header = header.with_field(_content_type(part, new.charset))
         if part.parent < 0:
-            return _versioned(header).with_body(encoded) if header is not message else message.with_body(encoded)
-        if encoding == "base64":
-            encoded = encoded.removesuffix(CRLF)  # the delimiter brings its own
-        pieces += [message.body[rest : part.header], bytes(header), encoded]
+            return (message if header is message else _versioned(header)).with_body(encoded)
+        before = message.body[rest : part.header]
+        if before and not before.endswith(b"\n"):  # a delimiter that the message breaks off in
+            before += CRLF
+        if message.body[part.end : part.end + 1] not in (b"", b"\r", b"\n"):  # a part without even an empty line before the next delimiter
+            encoded = encoded.removesuffix(CRLF) + CRLF
+        pieces += [before, bytes(header.with_body(encoded))]
         rest = part.end
     return message.with_body(b"".join([*pieces, message.body[rest:]])) if contents else message
 

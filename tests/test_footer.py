@@ -194,8 +194,8 @@ def test_control_characters_do_not_get_in() -> None:
 @given(BODIES, st.sampled_from([FOOTER, ASCII]))
 def test_no_bytes_raise(body: bytes, footer: str) -> None:
     """Whatever comes, it goes out, and once more the same."""
-    for head in (b"", b"Content-Type: multipart/mixed; boundary=a\r\n\r\n", b"Content-Type: multipart/alternative; boundary=a\r\n\r\n", b"Content-Type: text/html; charset=utf-16\r\n\r\n"):
-        message = Message.parse(head + body)
+    for kind in (b"text/plain", b"text/html; charset=utf-16", b"image/png", *(b"multipart/%s; boundary=a" % k for k in (b"mixed", b"alternative"))):
+        message = Message.parse(b"Content-Type: " + kind + b"\r\n\r\n" + body)
         new = with_footer(message, footer)
         again = Message.parse(bytes(new))
         assert bytes(with_footer(again, footer)) == bytes(new)
@@ -203,6 +203,23 @@ def test_no_bytes_raise(body: bytes, footer: str) -> None:
             mime.parts(again)
         except mime.TooComplex:
             assert new is message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"--a\r\n--a--\r\n", id="no header, no body"),
+        pytest.param(b"--a\r\nContent-Language: fr\r\n--a--\r\n", id="a header that a delimiter ends"),
+        pytest.param(b"--a\r\nno header\r\n--a--\r\n", id="no header"),
+        pytest.param(b"--a", id="broken off in the delimiter"),
+        pytest.param(b"--a\r\nContent-Language: fr", id="broken off in the header"),
+    ],
+)
+@pytest.mark.parametrize("footer", [FOOTER, ASCII], ids=["accents", "ascii"])
+def test_broken_parts_show_it_too(body: bytes, footer: str) -> None:
+    """A part that breaks off gets what it lacks, so that the footer is text and neither header nor delimiter."""
+    (leaf, *_rest) = leaves(with_footer(Message.parse(b"Content-Type: multipart/mixed; boundary=a\r\n\r\n" + body), footer))
+    assert shown(leaf).strip().endswith(footer)
 
 
 def test_too_many_parts_stay() -> None:
