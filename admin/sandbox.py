@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import random
@@ -45,11 +46,11 @@ HOST = f"mail.{DOMAIN}"
 SELECTOR = "kelou"
 TRUSTED = "SUBMISSION"  # milter_macro_daemon_name of the port whose clients count as authenticated
 
-PROCESSES = ("world", "postfix", "lmtp", "milter")
-_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
-
+PROCESSES = ("world", "lmtp", "milter", "postfix")  # in the order of starting
 PATIENCE = 20  # seconds until what was started must answer
 
+_LONGEST = 107 - len("/public/postlog")
+_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 _PORTS = ("smtp", "untrusted_smtp", "dns", "reinjection", "capture")
 # Below the ports that the kernel hands out by itself: they are likely to be free again after a while.
 _RANGE = range(20000, 32000)
@@ -125,6 +126,13 @@ class Sandbox:
     @property
     def spool(self) -> Path:
         return self.directory / "postfix/spool"
+
+    @property
+    def queue(self) -> Path:
+        """The spool by a name that Postfix can take: it connects to spool/public/postlog, and the path of a socket has at most 107 octets."""
+        if len(os.fsencode(self.spool)) <= _LONGEST:
+            return self.spool
+        return Path("/run/kelou-" + hashlib.sha256(os.fsencode(self.spool)).hexdigest()[:16])
 
     @property
     def sockets(self) -> Path:
@@ -273,6 +281,9 @@ def _prepare(sandbox: Sandbox) -> None:
     for folder in (sandbox.etc, sandbox.spool, sandbox.spool.with_name("data"), sandbox.sockets):
         folder.mkdir(parents=True, exist_ok=True, mode=0o755)
     shutil.chown(sandbox.spool.with_name("data"), "postfix")
+    if sandbox.queue != sandbox.spool and not sandbox.queue.exists():
+        sandbox.queue.unlink(missing_ok=True)
+        sandbox.queue.symlink_to(sandbox.spool)
     # Setgid: the sockets made in it belong to group postfix, whose processes connect to them.
     shutil.chown(sandbox.sockets, group="postfix")
     sandbox.sockets.chmod(0o2750)
@@ -317,7 +328,7 @@ def _main(sandbox: Sandbox) -> str:
     return postfixconf.render(
         "sandbox-main.cf",
         etc=sandbox.etc,
-        spool=sandbox.spool,
+        spool=sandbox.queue,
         directory=sandbox.directory,
         log=sandbox.log,
         host=HOST,
@@ -477,6 +488,8 @@ def _stop(sandbox: Sandbox, names: tuple[str, ...] | list[str]) -> None:
             for process in ending:
                 process.signal(signal.SIGKILL)
         time.sleep(0.02)
+    if sandbox.queue != sandbox.spool and "postfix" in names:
+        sandbox.queue.unlink(missing_ok=True)
     for name in names:
         sandbox.state["pids"].pop(name, None)
         sandbox.state["started"].pop(name, None)

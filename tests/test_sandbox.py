@@ -1,0 +1,277 @@
+"""A sandbox: everything runs, privately; two do not meet; what `up` started `down` ends; and the host's Postfix never notices."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Sandbox, kelou, submit
+
+from kelou.admin.sandbox import PROCESSES, Process
+
+KEYS = {"config", "domain", "smtp", "untrusted_smtp", "dns", "zone", "delivered", "pids", "log"}
+POST = (
+    b"From: author@example.com\r\nTo: reader@example.net\r\nSubject: x\r\nDate: Mon, 23 Nov 2026 07:00:00 +0000\r\n"
+    b"Message-ID: <1@example.com>\r\n\r\n.body\r\n"
+)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """A folder for a sandbox of this test's own, which is down in the end."""
+    yield tmp_path / "sandbox"
+    kelou("sandbox", "down", str(tmp_path / "sandbox"))
+
+
+def up(directory: Path) -> dict[str, Any]:
+    done = kelou("sandbox", "up", str(directory), "--json")
+    assert done.returncode == 0, done.stderr
+    state: dict[str, Any] = json.loads(done.stdout)
+    return state
+
+
+def running(state: dict[str, Any]) -> set[str]:
+    return {name for name, pid in state["pids"].items() if Process.of(pid)}
+
+
+def of_directory(directory: Path) -> list[str]:
+    """The command lines of all processes that have to do with a folder: in their arguments, or as where they work."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            said = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+            if str(directory) in said + str((process / "cwd").readlink()) and process.name != str(os.getpid()):
+                found.append(said)
+        except OSError:
+            continue
+    return found
+
+
+def test_keys(sandbox: Sandbox) -> None:
+    """sandbox.json tells what cli.md fixes, and `up` and `status` print the same."""
+    state = json.loads((sandbox.directory / "sandbox.json").read_text())
+    assert set(state) >= KEYS
+    assert set(state["pids"]) == set(PROCESSES) == running(state)
+    assert state == sandbox.info
+    status = kelou("sandbox", "status", str(sandbox.directory), "--json")
+    assert status.returncode == 0
+    assert json.loads(status.stdout).items() >= state.items()
+    for key in ("config", "zone", "delivered", "log"):
+        assert Path(state[key]).exists()
+
+
+def test_world(sandbox: Sandbox) -> None:
+    """What leaves ends in `delivered`, one file for each recipient."""
+    sandbox.clear()
+    readers = ["reader@example.net", "other@example.edu"]
+    dialogue = sandbox.submit("author@example.com", readers, POST)
+    assert dialogue.accepted, dialogue
+    copies = sandbox.wait_delivered(2)
+    assert sorted(copy.delivered_to for copy in copies) == sorted(readers)
+    for copy in copies:
+        assert copy.return_path == "author@example.com"
+        assert copy.content.endswith(POST)
+
+
+def test_sendmail(sandbox: Sandbox) -> None:
+    """sendmail(1) works with the sandbox's configuration."""
+    sandbox.clear()
+    etc = sandbox.directory / "postfix/etc"
+    subprocess.run(["/usr/sbin/sendmail", "-C", str(etc), "-f", "author@example.com", "reader@example.net"], input=POST, check=True)
+    assert sandbox.wait_delivered(1)[0].delivered_to == "reader@example.net"
+
+
+def test_untrusted(sandbox: Sandbox) -> None:
+    """The port of the Internet relays nothing."""
+    assert sandbox.untrusted("author@example.com", "reader@example.net", POST).recipients[0].startswith("554 5.7.1")
+
+
+def test_records(sandbox: Sandbox) -> None:
+    """The zone has what a list domain publishes, key and all."""
+    host, _colon, port = sandbox.info["dns"].rpartition(":")
+    resolver = dns_resolver(host, int(port))
+    assert "v=DKIM1" in str(resolver.resolve("kelou._domainkey.lists.example.org", "TXT")[0])
+    assert "v=spf1" in str(resolver.resolve("lists.example.org", "TXT")[0])
+    assert "v=DMARC1" in str(resolver.resolve("_dmarc.lists.example.org", "TXT")[0])
+    mail = resolver.resolve("lists.example.org", "MX")[0].exchange
+    address = str(resolver.resolve(mail, "A")[0])
+    assert resolver.resolve_address(address)[0].target == mail
+
+
+def dns_resolver(host: str, port: int) -> Any:
+    import dns.resolver
+
+    resolver = dns.resolver.Resolver(configure=False)
+    resolver.nameservers, resolver.port = [host], port
+    return resolver
+
+
+def test_again(place: Path) -> None:
+    """`up` on one that runs changes nothing; a process that was killed is started again, on the same ports, with the data kept."""
+    first = up(place)
+    assert up(place) == first
+    os.kill(first["pids"]["lmtp"], signal.SIGKILL)
+    status = kelou("sandbox", "status", str(place), "--json")
+    assert status.returncode == 1
+    assert json.loads(status.stdout)["running"] == {name: name != "lmtp" for name in PROCESSES}
+    second = up(place)
+    assert second["pids"].pop("lmtp") != first["pids"].pop("lmtp")
+    assert second["pids"] == first["pids"]
+    assert {key: value for key, value in second.items() if key not in ("pids", "started")}.items() <= first.items()
+
+
+def test_down(place: Path) -> None:
+    """`down` leaves the files and no process; after it `up` goes on with the same ports; twice is no harm."""
+    first = up(place)
+    assert len(of_directory(place)) >= len(PROCESSES)
+    for _time in range(2):
+        assert kelou("sandbox", "down", str(place)).returncode == 0
+        assert not of_directory(place)
+    assert (place / "kelou.db").exists()
+    second = up(place)
+    assert (second["smtp"], second["dns"]) == (first["smtp"], first["dns"])
+
+
+def test_side_by_side(tmp_path: Path) -> None:
+    """Two that start at the same moment have ports of their own, and one's end is not the other's."""
+    places = [tmp_path / "one", tmp_path / "two"]
+    command = ["-m", "kelou.admin.cli", "sandbox", "up", "--json"]
+    started = [subprocess.Popen([sys.executable, *command, str(place)], stdout=subprocess.PIPE) for place in places]
+    one, two = (json.loads(process.communicate(timeout=60)[0]) for process in started)
+    try:
+        ports = [state[key] for state in (one, two) for key in ("smtp", "untrusted_smtp", "dns", "reinjection", "capture")]
+        assert len(set(ports)) == 10
+        assert kelou("sandbox", "down", str(places[0])).returncode == 0
+        assert not of_directory(places[0])
+        assert running(two) == set(PROCESSES)
+        box = Sandbox(places[1], two)
+        assert box.submit("author@example.com", "reader@example.net", POST).accepted
+        assert len(box.wait_delivered(1)) == 1
+    finally:
+        for place in places:
+            kelou("sandbox", "down", str(place))
+
+
+def test_long_path(tmp_path: Path) -> None:
+    """A folder whose path is longer than a socket's may be (107 octets) is no trouble."""
+    place = tmp_path / ("long" * 30) / "sandbox"
+    try:
+        assert running(up(place)) == set(PROCESSES)
+    finally:
+        kelou("sandbox", "down", str(place))
+    assert not of_directory(place)
+
+
+def test_private_folder(place: Path) -> None:
+    """A folder that only its owner may enter, as mktemp makes them, is no trouble: Postfix' own user need not walk down to it."""
+    place.mkdir(mode=0o700)
+    box = Sandbox(place, up(place))
+    assert box.submit("author@example.com", "reader@example.net", POST).accepted
+    assert len(box.wait_delivered(1)) == 1
+
+
+def test_failure(place: Path) -> None:
+    """If something does not start, one line says what, and nothing is left running."""
+    state = up(place)
+    kelou("sandbox", "down", str(place))
+    host, _colon, port = state["capture"].rpartition(":")
+    with socket.create_server((host, int(port))):
+        done = kelou("sandbox", "up", str(place))
+    assert done.returncode == 69
+    assert len(done.stderr.splitlines()) == 1
+    assert "world" in done.stderr
+    assert state["log"] in done.stderr
+    assert not of_directory(place)
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    """`down` and `status` of a folder without a sandbox say so."""
+    for verb in ("down", "status"):
+        done = kelou("sandbox", verb, str(tmp_path))
+        assert done.returncode == 67
+        assert "kelou sandbox up" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["two words", "a,b", "a$b", "a#b", "a%b"])
+def test_odd_path(tmp_path: Path, name: str) -> None:
+    """A path that can not stand in main.cf is refused, not half used."""
+    done = kelou("sandbox", "up", str(tmp_path / name))
+    assert done.returncode == 65
+    assert not (tmp_path / name).exists()
+
+
+def test_pid_of_another(place: Path) -> None:
+    """A process that has the id of ours, but is not ours, is left alone."""
+    state = up(place)
+    kelou("sandbox", "down", str(place))
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        state["pids"]["lmtp"] = stranger.pid  # with the start time of what is gone
+        (place / "sandbox.json").write_text(json.dumps(state))
+        kelou("sandbox", "down", str(place))
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_host_untouched(place: Path) -> None:
+    """The host's own Postfix, its configuration and its queue stay as they are."""
+
+    def look() -> dict[str, str]:
+        files = [path for folder in ("/etc/postfix", "/var/spool/postfix", "/var/lib/postfix") for path in sorted(Path(folder).rglob("*"))]
+        return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path.lstat().st_mode) for path in files}
+
+    before = look()
+    box = Sandbox(place, up(place))
+    box.submit("author@example.com", "reader@example.net", POST)
+    box.wait_delivered(1)
+    kelou("sandbox", "down", str(place))
+    assert look() == before
+
+
+# What postfix-conf/ promises.
+
+
+def test_reasons(sandbox: Sandbox) -> None:
+    """RCPT tells in plain words why a list takes no mail, whoever asks."""
+    sandbox.json("list", "request", "waiting", "--owner", "owner@example.com", "--type", "discussion", "--subject", "Waiting")
+    for dialogue in (
+        sandbox.submit("author@example.com", ["waiting@lists.example.org", "no-such-list@lists.example.org"], POST),
+        sandbox.untrusted("author@example.com", ["waiting@lists.example.org", "no-such-list@lists.example.org"], POST),
+    ):
+        pending, unknown = dialogue.recipients
+        assert pending.startswith("550 5.7.1")
+        assert unknown.startswith("550 5.1.1")
+        assert "User unknown" not in pending + unknown
+
+
+def test_kelou_down(place: Path) -> None:
+    """With all of Kelou dead, mail for lists waits (451), and everybody else's flows."""
+    state = up(place)
+    for name in ("lmtp", "milter"):
+        os.kill(state["pids"][name], signal.SIGKILL)
+    time.sleep(0.2)
+    box = Sandbox(place, state)
+    dialogue = box.submit("author@example.com", ["ca@lists.example.org", "reader@example.net"], POST)
+    assert dialogue.recipients[0].startswith("451 ")
+    assert dialogue.recipients[1].startswith("250 ")
+    assert dialogue.accepted
+    assert [copy.delivered_to for copy in box.wait_delivered(1)] == ["reader@example.net"]
+
+
+def test_nothing_unsigned(place: Path) -> None:
+    """With the milter dead the re-injection port takes nothing: no copy leaves without its signature."""
+    state = up(place)
+    os.kill(state["pids"]["milter"], signal.SIGKILL)
+    time.sleep(0.2)
+    dialogue = submit(state["reinjection"], "ca-bounces@lists.example.org", "reader@example.net", POST)
+    assert all(reply.startswith("4") for reply in dialogue.recipients)
+    assert not dialogue.data
