@@ -18,8 +18,8 @@ from .command import read as read_command
 from .message import Message
 
 LIMIT = 50  # commands taken from one mail; adds to one list in a row are one
-TEXT = 5_000_000  # characters read of a text or an attachment
-PAGE = 1_000_000  # of HTML
+SIZE = 5_000_000  # octets of a text or an attached file; larger ones are not read, because half a batch is worse than none
+PAGE = 1_000_000  # octets of an HTML text
 
 _NEVER_A_BATCH = frozenset({"text/calendar", "text/html", "text/rtf", "text/vcard", "text/x-vcard"})
 
@@ -31,7 +31,7 @@ class Parsed:
     commands: tuple[Command, ...] = ()
     end: str = ""
     unknown: tuple[str, ...] = ()  # lines that were not understood: the one that reading stopped at, and the subject if there is no command at all
-    left: int = 0  # lines that were not read because there were too many
+    left: int = 0  # lines that were not read because there were too many; a text that is too large, and not read at all, counts as one
 
 
 def from_function(function: str, list: str, token: str = "") -> Command | None:
@@ -50,9 +50,14 @@ def parse(message: Message, *, lists: Lists = None) -> Parsed:
     `lists` says whether there is a list of that name. With it, words of a sentence are not taken for lists, and a subject that names no list there is
     gives way to commands in the body.
     """
+    text, files, unread = _texts(message)
+    found = _parse(message, text, files, lists)
+    return replace(found, end="limit", left=found.left + unread) if unread else found
+
+
+def _parse(message: Message, text: str, files: bytes, lists: Lists) -> Parsed:
     subject, forwarded = _subject(message)
     found = read_command(subject, lists) if subject and not forwarded else None
-    text, files = _texts(message)
     if found and _certain(found, lists):
         if found.verb == "quit":
             return Parsed(end="quit")
@@ -90,23 +95,31 @@ def _subject(message: Message) -> tuple[str, bool]:
     return line[at:].lstrip(), bool(_FORWARD.match(line, at))
 
 
-def _texts(message: Message) -> tuple[str, bytes]:
-    """The author's text, from plain text or else from HTML; and attached text files, joined."""
+def _texts(message: Message) -> tuple[str, bytes, int]:
+    """The author's text, from plain text or else from HTML; attached text files, joined; and how many of all these are too large to be read."""
     try:
         parts = mime.parts(message)
     except mime.TooComplex:
-        return "", b""
-    attached = [part.disposition == "attachment" or bool(part.filename) for part in parts]
-    inline = [part for part, file in zip(parts, attached, strict=True) if not file]
-    text = next((text for part in inline if part.type == "text/plain" and (text := _plain(message, part)).strip()), "")
+        return "", b"", 0
+    attached = [part for part in parts if _attached(part) and _batch(part)]
+    inline = [part for part in parts if not _attached(part) and part.type in ("text/plain", "text/html")]
+    short = [part for part in inline if part.end - part.start <= (PAGE if part.type == "text/html" else SIZE)]
+    text = next((text for part in short if part.type == "text/plain" and (text := _plain(message, part)).strip()), "")
     if not text:
-        pages = (htmltext.read(mime.text(message, part, PAGE)) for part in inline if part.type == "text/html")
+        pages = (htmltext.read(mime.text(message, part, PAGE)) for part in short if part.type == "text/html")
         text = next((page for page in pages if page.strip()), "")
-    return text, b"\n".join(_file(message, part) for part, file in zip(parts, attached, strict=True) if file and _batch(part))
+    unread = len(inline) - len(short) if not text else 0
+    if sum(part.end - part.start for part in attached) > SIZE:
+        return text, b"", unread + len(attached)
+    return text, b"\n".join(_file(message, part) for part in attached), unread
+
+
+def _attached(part: mime.Part) -> bool:
+    return part.disposition == "attachment" or bool(part.filename)
 
 
 def _plain(message: Message, part: mime.Part) -> str:
-    text = mime.text(message, part, TEXT)
+    text = mime.text(message, part, SIZE)
     if part.parameters.get("format", "").lower() == "flowed":
         # RFC 3676 section 4.1: a line that ends in a blank goes on below; not so a signature's separator (4.3) and quoted lines.
         text = re.sub(r"(?<!^--) \n(?=[^>\n])", " ", text, flags=re.MULTILINE)
@@ -123,15 +136,13 @@ def _batch(part: mime.Part) -> bool:
 def _file(message: Message, part: mime.Part) -> bytes:
     """A text file in UTF-8 where its charset is known, else as it is: kelou.batch finds out."""
     if part.parameters.get("charset"):
-        return mime.text(message, part, TEXT).encode("utf-8", "replace")
-    return mime.content(message, part)[:TEXT]
+        return mime.text(message, part, SIZE).encode("utf-8", "replace")
+    return mime.content(message, part)
 
 
 def _lines(text: str) -> Iterator[str]:
-    """The lines of a text; one that the limit cut in two is left out."""
     for line in io.StringIO(text, newline=None):
-        if line.endswith("\n") or len(text) < TEXT:
-            yield line.rstrip("\n")
+        yield line.rstrip("\n")
 
 
 # Where an author's own text ends. Nothing of a forwarded thread is read below its first mark.

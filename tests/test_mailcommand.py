@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kelou import command as grammar
 from kelou import htmltext
 from kelou.command import BAD_ADDRESS, BAD_LIST, BAD_TOKEN, NO_ADDRESS, NO_LIST, NO_SETTING, NO_TOKEN, NOT_ALL, Command, read
-from kelou.mailcommand import LIMIT, Parsed, from_function, parse
+from kelou.mailcommand import LIMIT, PAGE, SIZE, Parsed, from_function, parse
 from kelou.message import Message, field
 from kelou.verb import FIELDS, OPTIONS, QUIET, VERBS
 
@@ -609,6 +609,17 @@ def test_a_long_batch_is_one_command() -> None:
     assert found.batch.count(b"\n") == 20_000
 
 
+def test_what_is_too_large_is_not_read_in_half() -> None:
+    """A text or a file over the limit is not read at all, and that is said; the subject still counts."""
+    large = b"a@example.org\r\n" * (SIZE // 15 + 1)
+    assert parse(mail(b"add ca\r\n" + large)) == Parsed((), "limit", left=1)
+    assert parse(mail(large, "unsubscribe ca")) == Parsed((Command("unsubscribe", "unsubscribe ca", "ca"),), "limit", left=1)
+    found = parse(multipart("mixed", ("Content-Type: text/plain", "add ca"), ("Content-Type: text/csv; name=m.csv", large)))
+    assert (only(found).problem, found.end, found.left) == (NO_ADDRESS, "limit", 1)
+    found = parse(multipart("mixed", ("Content-Type: text/plain", "verify ca"), ("Content-Type: image/png; name=i.png", large)))
+    assert (only(found).verb, found.end) == ("verify", "")
+
+
 PIECES = [
     "which\n", "x", " ", "\n", "\r", ">", "> ", "<", "<a", "<!--", "-->", "&", "&#", "&#9", "%", "%20", "+", "@", '"', "'", "s'", "=", " type=", "a@b ", "<a@b",
     "mailto:", "mailto:?", "re:", "Re:[", "[", "quiet ", "é", "\u0301", "\u00a0", "le 1", "wrote", "on ", "#", "--", "add ca\n", "request\n", "name: \n",
@@ -620,7 +631,7 @@ PIECES = [
 @pytest.mark.parametrize("kind", ["text/plain", "text/plain; format=flowed", "text/html"])
 def test_time_is_in_proportion_to_the_mail(piece: str, kind: str) -> None:
     """A megabyte of anything, in one line or in many, is read in a moment."""
-    assert seconds(mail((piece * (1_000_000 // len(piece))).encode(), Content_Type=kind)) < 3
+    assert seconds(mail((piece * (PAGE // len(piece.encode()))).encode(), Content_Type=kind)) < 3
 
 
 @pytest.mark.parametrize("verb", ["add ca ", "unsubscribe ", "request ", "set ca ", "quiet ", "mailto:x?"])
