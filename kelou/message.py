@@ -24,7 +24,7 @@ _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?\s]*)\?=")
 _ENCODED_WORDS = re.compile(r"=\?[^?\s]{1,60}\?[bBqQ]\?[^?\s]*\?=(?:[ \t\r\n]*=\?[^?\s]{1,60}\?[bBqQ]\?[^?\s]*\?=)*")
 _CHARSET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,39}")
 # Codecs that are no charsets of a text; punycode and idna take quadratic time.
-_NO_CHARSET = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined"})
+_NO_CHARSET = frozenset({"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined"})
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
