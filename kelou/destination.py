@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import directory, policy
+from . import confirmation, directory, policy
 from .address import AddressError, host, parse
 from .config import Config
-from .directory import ListView
+from .directory import TRIGGER, ListView
 from .i18n import N_, _, speaking
 from .reply import Reply
 
@@ -33,7 +33,9 @@ WITH_TOKEN = frozenset({"unsubscribe", "confirm", "bounces"})
 # Functions that a list offers while it is pending or closed: reports of what it sent earlier still come in.
 ALWAYS = frozenset({"bounces"})
 # Functions that nothing answers yet: their addresses do not claim to take mail.
-LATER = frozenset({"subscribe", "unsubscribe", "confirm", "command"})
+LATER = frozenset({"subscribe", "unsubscribe", "command"})
+# Functions that are for our own messages: no door takes mail for them from outside.
+INTERNAL = frozenset({"distribute"})
 SITE = {"postmaster": "listmasters", "listmaster": "listmasters", "abuse": "listmasters", "mailer-daemon": "nobody"}
 
 
@@ -49,7 +51,7 @@ class Destination:
     @property
     def open(self) -> bool:
         """Whether it takes mail now."""
-        if self.function in LATER:
+        if self.function in LATER | INTERNAL:
             return False
         return self.list is None or self.list.status == "open" or self.function in ALWAYS
 
@@ -64,6 +66,7 @@ def resolve(recipient: str, config: Config) -> Destination | None:
     if domain not in directory.domains():
         return None
     base, plus, token = local.partition("+")
+    written = address.local.partition("+")[2]
     if not plus:
         if local in SITE:
             return Destination(SITE[local], None, domain)
@@ -72,13 +75,16 @@ def resolve(recipient: str, config: Config) -> Destination | None:
         found = directory.find(local, domain, config)
         if found:
             return Destination("post", found, domain)
+    elif base == TRIGGER:
+        return Destination("distribute", None, domain, token) if token.isdecimal() and token.isascii() and len(token) < 19 else None
     name, dash, suffix = base.rpartition("-")
-    function = FUNCTIONS.get(suffix) if dash else None
-    if not function or (plus and (not token or function not in WITH_TOKEN)):
+    function = FUNCTIONS.get(suffix)
+    if function in WITH_TOKEN and token and not dash:  # where the name of the list would not fit before it, see ListView.sub
+        return Destination(function, None, domain, written)
+    if not dash or not function or (plus and (not token or function not in WITH_TOKEN)):
         return None
     found = directory.find(name, domain, config)
-    # Tokens are told apart by case: take them as they came.
-    return Destination(function, found, domain, address.local.partition("+")[2]) if found else None
+    return Destination(function, found, domain, written) if found else None
 
 
 def ours(recipient: str) -> bool:
@@ -93,6 +99,8 @@ def refusal(destination: Destination | None, recipient: str) -> Reply | None:
     """Why an address in a list domain takes no mail now, as both doors say it; None if it does. `destination` is what it resolved to."""
     if destination is None:
         return Reply(550, "5.1.1", _(_UNKNOWN).format(recipient=recipient))
+    if destination.open and destination.function == "confirm" and confirmation.find(destination.token) is None:
+        return Reply(550, "5.1.1", _(_BAD_KEY))
     if destination.open:
         return None
     if destination.list is None:
@@ -104,4 +112,5 @@ def refusal(destination: Destination | None, recipient: str) -> Reply | None:
 
 
 _UNKNOWN = N_("There is no list with the address {recipient}. Check how it is spelled.")
+_BAD_KEY = N_("This key is not good (any more): it was used, it expired, or it is misspelt.")
 _NO_MAIL = N_("The address {recipient} takes no mail.")

@@ -11,6 +11,8 @@ from .config import Config
 from .models import Domain, ListSetting, MailingList, OldName, now
 from .setting import SettingError
 
+TRIGGER = "kelou-distribute"  # with a held post's id behind a +, the local part of the address that starts the distribution of an approved post
+
 
 @dataclass(frozen=True, slots=True)
 class ListView:
@@ -35,8 +37,12 @@ class ListView:
         return f"{self.name}@{self.domain}"
 
     def sub(self, function: str, token: str = "") -> str:
-        """The list's address for a function: `LIST-bounces@domain`, `LIST-confirm+TOKEN@domain`."""
-        return f"{self.name}-{function}{'+' + token if token else ''}@{self.domain}"
+        """The list's address for a function: `LIST-bounces@domain`, `LIST-confirm+TOKEN@domain`.
+
+        Where that would be longer than a local part may be (RFC 5321 section 4.5.3.1.1), `confirm+TOKEN@domain`: the token knows its list.
+        """
+        local = f"{self.name}-{function}{'+' + token if token else ''}"
+        return f"{local if len(local) <= 64 or not token else function + '+' + token}@{self.domain}"
 
 
 def view(row: MailingList, config: Config) -> ListView:

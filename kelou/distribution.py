@@ -28,7 +28,7 @@ from .directory import ListView
 from .i18n import N_, _
 from .message import Message, field
 from .models import Account, Bounce, Chunk, Post, Subscription, now
-from .policy import Facts
+from .reading import Reading
 from .reply import OK, Reply
 from .secret import Secret
 from .submission import Outcome, Pool, Unavailable
@@ -46,27 +46,26 @@ def known(list_id: int, digest: str) -> bool:
     return bool(Post.select(Post.id).where(Post.list == list_id, Post.digest == digest).exists())
 
 
-def accept(facts: Facts, digest: str, queue_id: str, config: Config) -> None:
+def accept(the_list: ListView, reading: Reading, size: int, digest: str, queue_id: str, config: Config) -> None:
     """Accept a post: from here on it goes to those who are subscribed now, whatever happens. Doing it twice does it once."""
-    reading = facts.reading
-    if reading is None or known(facts.list.id, digest):
+    if known(the_list.id, digest):
         return
     try:
         with transaction():
             post = Post.create(
-                list=facts.list.id,
+                list=the_list.id,
                 digest=digest,
-                message_id=reading.message_id or _message_id(digest, facts.list.domain),
+                message_id=reading.message_id or _message_id(digest, the_list.domain),
                 fingerprint=reading.fingerprint,
                 queue_id=queue_id,
                 author=reading.author_key,
                 subject=reading.subject,
-                size=facts.size,
+                size=size,
             )
-            post.recipients = _cut(post, _subscribed(facts.list.id, reading.author_key), max(1, config["distribution.chunk"]))
+            post.recipients = _cut(post, _subscribed(the_list.id, reading.author_key), max(1, config["distribution.chunk"]))
             post.save(only=[Post.recipients])
     except IntegrityError:  # another handler was faster
-        if not known(facts.list.id, digest):
+        if not known(the_list.id, digest):
             raise
 
 

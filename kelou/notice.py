@@ -10,7 +10,7 @@ from __future__ import annotations
 import email.utils
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -25,10 +25,10 @@ from .address import AddressError, parse
 from .config import Config
 from .database import connection, rehearsing
 from .directory import ListView
-from .encoding import encode
-from .i18n import known
+from .encoding import encode, within_line_length
+from .i18n import known, speaking
 from .maillog import event, problem
-from .message import CRLF, LINE, field, phrase
+from .message import CRLF, LINE, Message, field, phrase
 from .models import Account, now
 from .reply import Reply
 from .setting import SettingError
@@ -39,15 +39,26 @@ _SUBJECT = "Subject: "
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
+_MESSAGE_ID = re.compile(r"<[!-;=?-~]{3,250}>")
+
+
 def send(config: Config, template: str, to: str, the_list: ListView, **values: Any) -> bool:
     """Send one notice; False if Postfix did not take it (that is logged, and undoes nothing)."""
     return not send_all(config, template, [to], the_list, **values)
 
 
-def send_all(config: Config, template: str, recipients: Iterable[str], the_list: ListView, **values: Any) -> tuple[str, ...]:
+def send_all(
+    config: Config,
+    template: str,
+    recipients: Iterable[str],
+    the_list: ListView,
+    *,
+    each: Callable[[str], dict[str, Any]] | None = None,
+    **values: Any,
+) -> tuple[str, ...]:
     """A notice to each of them, in their own language; returns the addresses whose notice Postfix did not take.
 
-    Call it after the commit: what was decided stands, whether or not somebody can be told.
+    `each` gives the values that are one recipient's own. Call it after the commit: what was decided stands, whether or not somebody can be told.
     """
     waiting = list(dict.fromkeys(recipients))
     if not waiting or rehearsing():
@@ -56,7 +67,7 @@ def send_all(config: Config, template: str, recipients: Iterable[str], the_list:
     refused: list[str] = []
     try:
         with connection(), submission.Connection(config["postfix.reinjection"]) as postfix:
-            for to, content in _written(config, template, waiting, the_list, values):
+            for to, content in _written(config, template, waiting, the_list, lambda to: values | (each(to) if each else {})):
                 outcome = postfix.submit("", [to], content)
                 tried += 1
                 if outcome.taken and not outcome.refused and not outcome.deferred:
@@ -74,14 +85,14 @@ def _refusal(outcome: submission.Outcome) -> Reply:
 
 
 def _written(
-    config: Config, template: str, recipients: list[str], the_list: ListView, values: dict[str, Any]
+    config: Config, template: str, recipients: list[str], the_list: ListView, values: Callable[[str], dict[str, Any]]
 ) -> Iterator[tuple[str, bytes]]:
     sealed = secret.load(config)
     for to in recipients:
         person = Account.get_or_none(Account.key == _key(to))
         language = known(person.language if person and person.language else the_list["language"])
         name = person.name if person else ""
-        yield to, write(config, sealed, template, to, the_list, language, name=name, **values)
+        yield to, write(config, sealed, template, to, the_list, language, name=name, **values(to))
 
 
 def _key(to: str) -> str:
@@ -92,13 +103,27 @@ def _key(to: str) -> str:
 
 
 def write(
-    config: Config, sealed: secret.Secret, template: str, to: str, the_list: ListView, language: str, *, name: str = "", **values: Any
+    config: Config,
+    sealed: secret.Secret,
+    template: str,
+    to: str,
+    the_list: ListView,
+    language: str,
+    *,
+    name: str = "",
+    reply_to: str = "",
+    answers: str = "",
+    attached: bytes | None = None,
+    **values: Any,
 ) -> bytes:
-    """The notice as bytes, 7-bit whatever is in it: header fields through `message.field`, the text in UTF-8."""
+    """The notice as bytes, 7-bit whatever the text: header fields through `message.field`, the text in UTF-8.
+
+    `answers` is the Message-ID that mail programs show it below; `attached` a message that goes with it as it is.
+    """
     subject, text = render(template, language, site=config["site.name"], list=the_list, name=name, **values)
     sender = the_list.sub("owner") if the_list.status == "open" else f"listmaster@{the_list.domain}"
-    encoding, body = _encode(text)
     fields = [
+        secret.ask_signature(sealed, the_list.domain, now()),
         field("From", f"{phrase(config['site.name'])} <{sender}>"),
         field("To", _mailbox(name, to)),
         field("Subject", subject),
@@ -106,18 +131,38 @@ def write(
         field("Message-ID", f"<{uuid.uuid4().hex}@{the_list.domain}>"),
         field("Auto-Submitted", "auto-generated"),  # RFC 3834 section 5
         field("MIME-Version", "1.0"),
-        field("Content-Type", "text/plain; charset=utf-8"),
-        field("Content-Transfer-Encoding", encoding),
         field("Content-Language", language),
     ]
-    asked = secret.ask_signature(sealed, the_list.domain, now())
-    return b"".join(f.raw for f in [asked, *fields]) + CRLF + body
+    if reply_to:
+        fields.append(field("Reply-To", reply_to))
+    if _MESSAGE_ID.fullmatch(answers):
+        fields += [field("In-Reply-To", answers), field("References", answers)]
+    return b"".join(f.raw for f in fields) + (_part(text) if attached is None else _with_message(_part(text), attached))
+
+
+def _part(text: str) -> bytes:
+    """The text as a MIME part: its header fields, a blank line, its body."""
+    encoding, body = _encode(text)
+    fields = field("Content-Type", "text/plain; charset=utf-8"), field("Content-Transfer-Encoding", encoding)
+    return b"".join(f.raw for f in fields) + CRLF + body
+
+
+def _with_message(part: bytes, attached: bytes) -> bytes:
+    """The text with a message behind it (RFC 2046 section 5.2.1), whose lines are kept within what Postfix sends on unbroken."""
+    content = bytes(within_line_length(Message.parse(attached)))
+    boundary = uuid.uuid4().hex  # never in what was written before it was made
+    encoding = "7bit" if content.isascii() else "8bit"
+    fields = field("Content-Type", "message/rfc822"), field("Content-Transfer-Encoding", encoding), field("Content-Disposition", "attachment")
+    delimiter = b"\r\n--" + boundary.encode("ascii")
+    head = field("Content-Type", f'multipart/mixed; boundary="{boundary}"').raw + field("Content-Transfer-Encoding", encoding).raw
+    return b"".join([head, delimiter, CRLF, part, delimiter, CRLF, *(f.raw for f in fields), CRLF, content, delimiter, b"--", CRLF])
 
 
 def render(template: str, language: str, **values: Any) -> tuple[str, str]:
     """The subject and the text of a notice. The two are rendered apart, so that no value can end the subject and go on in the text."""
     subject, text = _template(language, template)
-    return _clean(subject.render(values)), _clean(text.render(values))
+    with speaking(language):
+        return _clean(subject.render(values)), _clean(text.render(values))
 
 
 @cache

@@ -147,6 +147,16 @@ def holders(the_list: ListView, role: str) -> list[dict[str, Any]]:
         return [_holder(*row) for row in query.order_by(Role.id).tuples()]
 
 
+def answerable(list_id: int | None, role: str) -> list[str]:
+    """The addresses of those who answer for a list: its moderators (if `role` asks for them), else its owners, else the listmasters."""
+    found: list[str] = []
+    for one in ("moderator", "owner") if role == "moderator" else ("owner",):
+        if list_id and not found:
+            rows = Role.select(Account.address).join(Account).where(Role.list == list_id, Role.role == one).order_by(Role.id)
+            found = [address for (address,) in rows.tuples()]
+    return found or [row["email"] for row in listmasters()]
+
+
 def few_owners(the_list: ListView) -> str:
     """Advice where a list has fewer than two owners; else empty. Needs a connection."""
     if Role.select().where(Role.list == the_list.id, Role.role == "owner").count() >= 2:

@@ -49,6 +49,7 @@ class Reading:
     automatic: bool
     recipients: tuple[str, ...]  # keys of the addresses in To: and Cc:
     fields: tuple[Field, ...]
+    parts: tuple[mime.Part, ...]
     files: tuple[str, ...]  # attachments, as `type/subtype/filename`
     spam: bool  # a spam filter's verdict, whoever wrote it there
     command: str  # the command that a short mail to the list seems to be; empty if none
@@ -76,6 +77,7 @@ def read(message: Message) -> Reading:
         automatic=bool(auto and auto.partition(";")[0].strip() != "no") or message.text("precedence").lower() in _LISTS,
         recipients=_recipients(message),
         fields=message.fields if not problem else (),
+        parts=parts,
         files=tuple(f"{part.type}/{part.filename}" for part in parts if part.disposition == "attachment" or part.filename),
         spam=any(pattern.match(field.text) for name, pattern in _SPAM for field in message.all(name)),
         command=_command(message, parts),

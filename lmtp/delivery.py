@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kelou import authorseal, distribution, facts, maillog, moderation, policy, reply
+from kelou import authorseal, confirmation, distribution, facts, maillog, moderation, people, policy, reply
 from kelou.address import AddressError, parse
 from kelou.config import Config
 from kelou.database import connection
@@ -18,8 +18,10 @@ from kelou.directory import ListView
 from kelou.distribution import Distributor
 from kelou.i18n import N_, _, speaking
 from kelou.message import Message, field
-from kelou.models import Account, Listmaster, Role, now
+from kelou.models import now
 from kelou.policy import Action, Facts
+from kelou.reading import read
+from kelou.refusal import Refusal, TryAgain
 from kelou.reply import Reply
 from kelou.secret import Secret
 from kelou.submission import Connection, Unavailable
@@ -49,7 +51,9 @@ def deliver(door: Door, envelope: Envelope, content: bytes) -> Reply:
         destination = resolve(envelope.recipient, door.config)
         language = destination.list["language"] if destination and destination.list else door.config["site.language"]
         with speaking(language):
-            no = refusal(destination, envelope.recipient) if not destination or destination.function != "post" else None
+            # Of a post, `decide` says more; a trigger is our own, and taken from nobody else by the other door.
+            asked = not destination or destination.function not in ("post", "distribute")
+            no = refusal(destination, envelope.recipient) if asked else None
             if no or not destination:
                 maillog.event("refused", recipient=envelope.recipient, queue_id=envelope.queue_id, reply=no)
                 return no or reply.OUR_FAULT
@@ -69,9 +73,9 @@ def _post(door: Door, destination: Destination, envelope: Envelope, content: byt
     known = facts.of_message(the_list, envelope.reverse_path, message, len(content), author, digest)
     decision = policy.decide(known)
     values = {"list": the_list.address, "rule": decision.rule, "queue_id": envelope.queue_id, "author": author.address}
-    if decision.action is Action.ACCEPT:
-        maillog.event("accepted", message_id=known.reading and known.reading.message_id, **values)
-        distribution.accept(known, digest, envelope.queue_id, door.config)
+    if decision.action is Action.ACCEPT and known.reading:
+        maillog.event("accepted", message_id=known.reading.message_id, **values)
+        distribution.accept(the_list, known.reading, known.size, digest, envelope.queue_id, door.config)
         return door.distributor.hand_over(the_list, message, digest)
     if decision.action is Action.DISCARD:
         maillog.event("discarded", **values)
@@ -79,8 +83,39 @@ def _post(door: Door, destination: Destination, envelope: Envelope, content: byt
     if decision.action is Action.DEFER or (decision.action is Action.REJECT and _may_bounce(known)):
         maillog.event("refused", reply=decision.reply, **values)
         return decision.reply or reply.OUR_FAULT
-    moderation.hold(known, decision, content, digest, envelope.queue_id)
+    number = moderation.hold(known, decision, content, digest, envelope.queue_id)
+    moderation.tell(door.config, known, decision, number)
     return reply.HELD
+
+
+def _distribute(door: Door, destination: Destination, envelope: Envelope, _content: bytes) -> Reply:
+    """Our own message that an approved post is to go out (`moderation.trigger`). Whoever else sent it starts nothing that was not approved."""
+    number = int(destination.token)
+    found = moderation.approved(number, door.config)
+    if not found:
+        maillog.event("nothing-to-distribute", id=number, queue_id=envelope.queue_id)
+        return reply.OK
+    answer = door.distributor.hand_over(*found)
+    if answer.code == reply.OK.code:
+        moderation.done(number)
+    return answer
+
+
+def _confirm(door: Door, destination: Destination, envelope: Envelope, content: bytes) -> Reply:
+    """An answer to a notice, by its key. A program's answer (RFC 3834) decides nothing."""
+    message = Message.parse(content)
+    reading = read(message)
+    row = confirmation.find(destination.token)
+    if row is None or not envelope.reverse_path or reading.automatic:
+        maillog.event("ignored", recipient=envelope.recipient, queue_id=envelope.queue_id, why="automatic" if row else "key")
+        return reply.DISCARDED
+    try:
+        moderation.answer(door.config, row, message, reading)
+    except TryAgain as later:
+        maillog.problem("later", recipient=envelope.recipient, reason=later)
+    except Refusal as no:  # the key was good, its holder is no moderator any more, or the post is gone
+        maillog.event("refused", recipient=envelope.recipient, queue_id=envelope.queue_id, reason=no)
+    return reply.OK
 
 
 def _may_bounce(known: Facts) -> bool:
@@ -101,36 +136,25 @@ def _people(door: Door, destination: Destination, envelope: Envelope, content: b
     if any(one.text.lower() == address for one in message.all("delivered-to")):
         maillog.problem("loop", recipient=address, queue_id=envelope.queue_id)
         return reply.DISCARDED
-    people = _addressees(destination)
-    if not people:
+    them = people.answerable(the_list.id if the_list else None, "moderator" if destination.function == "moderators" else "owner")
+    if not them:
         maillog.problem("nobody-there", recipient=address)
         return Reply(451, "4.3.5", _(N_("Nobody reads {recipient} yet; the message stays queued")).format(recipient=address))
     sender = the_list.sub("bounces") if the_list else f"mailer-daemon@{destination.domain}"
     try:
         with Connection(door.config["postfix.reinjection"]) as postfix:
             forwarded = bytes(message.with_top([field("Delivered-To", address)]))
-            outcome = postfix.submit(sender if envelope.reverse_path else "", people, forwarded)
+            outcome = postfix.submit(sender if envelope.reverse_path else "", them, forwarded)
     except Unavailable as error:
         maillog.problem("unavailable", recipient=address, reason=error)
         return reply.OUR_FAULT
     for place, one in (*outcome.refused.items(), *outcome.deferred.items()):
-        maillog.problem("recipient", to=people[place], recipient=address, reply=one)
+        maillog.problem("recipient", to=them[place], recipient=address, reply=one)
     if not outcome.taken:
         maillog.problem("not-taken", recipient=address, reply=outcome.final)
         return reply.OUR_FAULT
-    maillog.event("forwarded", recipient=address, people=len(people), queue_id=envelope.queue_id)
+    maillog.event("forwarded", recipient=address, people=len(them), queue_id=envelope.queue_id)
     return reply.OK
-
-
-def _addressees(destination: Destination) -> list[str]:
-    """The people behind a function: those of the list, else those who answer for it."""
-    found: list[str] = []
-    if destination.list:
-        roles = ("moderator", "owner") if destination.function == "moderators" else ("owner",)
-        for role in roles:
-            rows = Role.select(Account.address).join(Account).where(Role.list == destination.list.id, Role.role == role)
-            found = found or [address for (address,) in rows.order_by(Role.id).tuples()]
-    return found or [address for (address,) in Listmaster.select(Account.address).join(Account).order_by(Listmaster.id).tuples()]
 
 
 def _bounces(_door: Door, destination: Destination, envelope: Envelope, _content: bytes) -> Reply:
@@ -157,5 +181,7 @@ _FUNCTIONS: dict[str, Callable[[Door, Destination, Envelope, bytes], Reply]] = {
     "moderators": _people,
     "listmasters": _people,
     "bounces": _bounces,
+    "confirm": _confirm,
+    "distribute": _distribute,
     "nobody": _nobody,
 }

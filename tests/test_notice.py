@@ -22,6 +22,14 @@ from kelou.message import Message
 from kelou.models import now
 
 # Each template with what it is given: every branch of each is taken once with these, and once without the optional ones.
+POST = {
+    "author": "jane@example.org",
+    "proved": True,
+    "subject": "Séance",
+    "expires": 1_700_000_000,
+    "why": lambda: "The reason why.",
+    "reply": "amis-confirm+x@lists.example.org",
+}
 VALUES: dict[str, dict[str, object]] = {
     "request": {"requester": "ask@example.org", "owners": ["a@example.org"], "organisation": "Kaz", "description": "For\nus", "general": True, "proposed": "kaz-ca"},
     "activated": {"asked": "ca"},
@@ -31,8 +39,16 @@ VALUES: dict[str, dict[str, object]] = {
     "renamed": {"old": "ca@lists.example.org", "until": 1800000000},
     "subscribed": {"actor": "owner@example.org"},
     "unsubscribed": {},
+    "held": {"posts": [POST], "reply_to": "amis-confirm+x@lists.example.org"},
+    "held_several": {"posts": [POST, POST | {"proved": False, "subject": ""}]},
+    "held_author": {"post": POST},
+    "confirm_author": {"post": POST},
+    "rejected": {"post": POST, "reason": "Too long.\nSorry.", "answers": "<1@example.org>"},
+    "expired": {"post": POST},
+    "decided": {"post": POST, "by": "joe@example.org", "state": "approved", "reason": "Fine"},
+    "answered": {"post": POST, "by": "joe@example.org", "state": "rejected", "changed": False, "reason": ""},
 }  # fmt: skip
-OPTIONAL = {"organisation": "", "description": "", "general": False, "proposed": "", "asked": "", "until": None, "actor": ""}
+OPTIONAL = {"organisation": "", "description": "", "general": False, "proposed": "", "asked": "", "until": None, "actor": "", "reason": "", "reply_to": "", "answers": ""}
 TEMPLATES = Path(notice.__file__).with_name("templates")
 
 
@@ -103,6 +119,7 @@ def test_every_notice(config: Config, amis: ListView, template: str, language: s
 def test_french_typography(path: Path) -> None:
     """In French a no-break space stands before : ; ? ! and inside « », and the apostrophe is ’."""
     text = re.sub(r"\{[{%].*?[%}]\}", "x", path.read_text("utf-8").removeprefix("Subject: "))
+    text = re.sub(r"<mailto:\S+>", "<>", text)
     assert not re.findall(r"[^\u00a0\u202f][;?!»]|«[^\u00a0]|[^\u00a0]:(?=\s)|[a-zé]'", text)
 
 
@@ -133,7 +150,7 @@ def test_no_value_can_do_harm(subject: str, name: str, reason: str) -> None:
 CONFIG = Config(Path("/nowhere"), {"site.name": "K"})
 SECRET = secret.Secret(b"s" * 32)
 FIELDS = [
-    "kelou-sign", "from", "to", "subject", "date", "message-id", "auto-submitted", "mime-version", "content-type", "content-transfer-encoding", "content-language",
+    "kelou-sign", "from", "to", "subject", "date", "message-id", "auto-submitted", "mime-version", "content-language", "content-type", "content-transfer-encoding",
 ]  # fmt: skip
 
 
@@ -147,6 +164,29 @@ def test_nobody_answers_for_a_list_that_takes_no_mail(config: Config, amis: List
     """A notice about a pending or closed list comes from the listmasters, whose address answers."""
     content = notice.write(config, secret.load(config), "reopened", "a@example.org", replace(amis, status="closed"), "en")
     assert Message.parse(content).text("From").endswith("<listmaster@lists.example.org>")
+
+
+@pytest.mark.parametrize("state", ["held", "approved", "rejected", "discarded", "expired"])
+@pytest.mark.parametrize("language", ["en", "fr"])
+@pytest.mark.parametrize("changed", [True, False])
+def test_each_answer_to_a_moderator(config: Config, amis: ListView, state: str, language: str, changed: bool) -> None:
+    """Whatever became of a held post, the moderator who answered is told in a whole notice."""
+    values = {"post": POST, "by": "joe@example.org", "state": state, "changed": changed, "reason": ""}
+    text = body(notice.write(config, secret.load(config), "answered", "a@example.org", amis, language, **values))
+    assert "Séance" in text
+    assert "\n\n\n" not in text
+
+
+def test_a_message_goes_with_a_notice_as_it_is(config: Config, amis: ListView) -> None:
+    """A held post is attached, byte for byte, below a text that mail programs show; the notice is threaded to it."""
+    post = "From: a@example.org\r\nSubject: =?x?=\r\n\r\n--x\r\né\r\n".encode()
+    content = notice.write(
+        config, secret.load(config), "held", "a@example.org", amis, "en", posts=[POST], attached=post, answers="<1@example.org>", reply_to="r@example.org"
+    )
+    assert post in content
+    parsed = email.message_from_bytes(content)
+    assert [part.get_content_type() for part in parsed.walk()] == ["multipart/mixed", "text/plain", "message/rfc822", "text/plain"]
+    assert (parsed["In-Reply-To"], parsed["Reply-To"]) == ("<1@example.org>", "r@example.org")
 
 
 def test_an_address_beyond_ascii(config: Config, amis: ListView, peer: Peer) -> None:
