@@ -79,11 +79,10 @@ def _plain(data: bytes, part: mime.Part, lines: list[str]) -> Content:
         data, written, charset = text.encode("utf-8"), footer.encode("utf-8"), "utf-8"
     if written is None:  # the text is not in the charset that it names, and stays: our accents give way
         written = _in_charset(_unaccented(footer), declared) or b""
-    written = _like(data, written)
-    ending, body = written.rstrip(), data.rstrip()
-    if not ending or body == ending or body.endswith(b"\n" + ending):
+    ending, body = written.replace(CRLF, b"\n").rstrip(), data.replace(CRLF, b"\n").rstrip()
+    if not ending or (b"\n" + body).endswith(b"\n" + ending):
         return Content(data, part.encoding)
-    new = data + _gap(data) + written
+    new = data + _gap(data) + _like(data, written)
     return Content(new, _room(part, data, new, charset), charset)
 
 
@@ -95,11 +94,11 @@ def _html(data: bytes, part: mime.Part, lines: list[str]) -> Content:
             return Content(data, part.encoding)
         data, charset = text.encode("utf-8"), "utf-8"
     shown = "<br>\r\n".join(map(_linked, lines)).encode("ascii", "xmlcharrefreplace")
-    fragment = _like(data, b'<div class="list-footer"><br>\r\n' + shown + b"</div>\r\n")
+    fragment = b'<div class="list-footer"><br>\r\n' + shown + b"</div>\r\n"
     at = next((found[-1].start() for end in _ENDS if (found := list(end.finditer(data)))), len(data))
-    if data[:at].endswith(fragment):
+    if data[:at].replace(CRLF, b"\n").endswith(fragment.replace(CRLF, b"\n")):
         return Content(data, part.encoding)
-    new = data[:at] + fragment + data[at:]
+    new = data[:at] + _like(data, fragment) + data[at:]
     return Content(new, _room(part, data, new, charset), charset)
 
 
@@ -137,7 +136,7 @@ def _like(data: bytes, text: bytes) -> bytes:
 
 def _gap(data: bytes) -> bytes:
     """What makes one empty line between the text and the footer."""
-    if not data.strip():
+    if not data:
         return b""
     ends = 2 if data.endswith((b"\n\n", b"\n\r\n")) else 1 if data.endswith(b"\n") else 0
     return _like(data, CRLF * (2 - ends))

@@ -74,7 +74,8 @@ def parts(message: Message) -> list[Part]:
         before = at - 2 if body[max(0, at - 2) : at] == b"\r\n" else max(0, at - 1)
         while unfinished[-1] != container:
             index = unfinished.pop()
-            found[index] = replace(found[index], end=max(found[index].start, before))
+            before = max(before, found[index].start)  # an empty part begins, and ends, at the delimiter itself
+            found[index] = replace(found[index], end=before)
             delimiters = {key: owner for key, owner in delimiters.items() if owner != index}
         if closing:
             delimiters = {key: owner for key, owner in delimiters.items() if owner != container}
