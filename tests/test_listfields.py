@@ -94,7 +94,8 @@ def test_dropped(name: str) -> None:
 
 @pytest.mark.parametrize(
     "field",
-    ["Received: by x", "DKIM-Signature: v=1", "Authentication-Results: x; dkim=pass", "ARC-Seal: i=1", "To: b@asso.example", "Cc: c@asso.example", "Sender: s@asso.example",
+    ["Received: by x", "DKIM-Signature: v=1", "Authentication-Results: x; dkim=pass", "ARC-Seal: i=1", "To: b@asso.example", "Cc: c@asso.example",
+     "Sender: s@asso.example",
      "In-Reply-To: <1@x>", "References: <1@x>\r\n\t<2@x>", "X-Mailer: y", "Listing: z", "Importance: high", "Auto-Submitted: no", "X-BeenThere: other@x", "Autocrypt: a"],
 )  # fmt: skip
 def test_kept(field: str) -> None:
