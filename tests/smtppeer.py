@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 HANG_UP = "hang up"  # as a reply: close the connection instead
@@ -39,6 +39,7 @@ class Peer:
     letters: list[Letter] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
     connections: int = 0
+    before: dict[str, Callable[[], object]] = field(default_factory=dict)  # what happens before a command is answered
 
     def __post_init__(self) -> None:
         self._script = {key: list(value) if isinstance(value, list) else [value] for key, value in {**DEFAULT, **self.replies}.items()}
@@ -71,6 +72,7 @@ class Peer:
                 threading.Thread(target=self._talk, args=(client,), daemon=True).start()
 
     def _reply(self, *keys: str) -> str:
+        self.before.get(keys[-1], bool)()
         script = next(self._script[key] for key in keys if key in self._script)
         return script.pop(0) if len(script) > 1 else script[0]
 

@@ -11,14 +11,14 @@ import pytest
 from database_fixture import DOMAIN, NOBODY, open_list, open_site
 from smtppeer import HANG_UP, Letter, Peer
 
-from kelou import distribution, facts, secret
+from kelou import distribution, secret
 from kelou.config import Config
 from kelou.database import connection, transaction
 from kelou.directory import ListView
 from kelou.distribution import STALE, Distributor
 from kelou.message import Message
 from kelou.models import Account, Bounce, Chunk, MailingList, Post, Subscription, now
-from kelou.policy import Author
+from kelou.reading import read
 from kelou.reply import Reply
 from kelou.submission import Connection, Outcome
 
@@ -57,8 +57,7 @@ class Site:
     def accept(self, content: bytes = CONTENT) -> str:
         digest = distribution.digest_of(content)
         with connection():
-            known = facts.of_message(self.list, AUTHOR, Message.parse(content), len(content), Author(AUTHOR, "test"), digest)
-            distribution.accept(known, digest, "QUEUEID", self.config)
+            distribution.accept(self.list, read(Message.parse(content)), len(content), digest, "QUEUEID", self.config)
         return digest
 
     def post(self, content: bytes = CONTENT, distributor: Distributor | None = None) -> Reply:
