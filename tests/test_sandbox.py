@@ -222,6 +222,24 @@ def test_pid_of_another(place: Path) -> None:
         stranger.kill()
 
 
+def test_sudo(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started through sudo, what is Kelou's belongs to the user before it, who goes on without; Postfix' is root's."""
+    place.mkdir()
+    os.chown(place, 65534, 65534)
+    for parent in (place.parent, place.parent.parent, place.parent.parent.parent):
+        parent.chmod(0o755)  # pytest's folders are root's alone
+    monkeypatch.setenv("SUDO_UID", "65534")
+    monkeypatch.setenv("SUDO_GID", "65534")
+    state = up(place)
+    users = {name: Path(f"/proc/{pid}").stat().st_uid for name, pid in state["pids"].items()}
+    assert users == {"world": 65534, "lmtp": 65534, "milter": 65534, "postfix": 0}
+    assert {(place / name).stat().st_uid for name in ("kelou.db", "kelou.toml", "secret", "zone", "delivered", "dkim")} == {65534}
+    assert (place / "postfix/etc/main.cf").stat().st_uid == 0
+    box = Sandbox(place, state)
+    assert box.submit("author@example.com", "reader@example.net", POST).accepted
+    assert len(box.wait_delivered(1)) == 1
+
+
 def test_host_untouched(place: Path) -> None:
     """The host's own Postfix, its configuration and its queue stay as they are."""
 
