@@ -89,8 +89,9 @@ def resolve(recipient: str, config: Config) -> Destination | None:
 
 def ours(recipient: str) -> bool:
     """Whether `recipient` is in a domain that lists live in, known or not. Needs a connection to the database."""
+    _local, at, domain = recipient.rpartition("@")
     try:
-        return host(recipient.rpartition("@")[2]) in directory.domains()
+        return bool(at) and host(domain) in directory.domains()
     except AddressError:
         return False
 
