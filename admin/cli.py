@@ -80,9 +80,11 @@ def nouns() -> dict[str, tuple[str, str]]:
         "moderator":  ("roles",    _("Moderators of a list: they decide on held posts.")),
         "listmaster": ("roles",    _("Listmasters: they run the site and decide on requests.")),
         "block":      ("blocks",   _("The block list: who may not post or subscribe.")),
+        "mod":        ("held",     _("Held posts: approve, reject, discard.")),
         "post":       ("posts",    _("Posts that lists distributed.")),
         "trace":      ("posts",    _("One message through it all: held, decided, distributed.")),
         "audit":      ("audits",   _("Who did what, and when.")),
+        "maintain":   ("held",     _("Do what is due: late notices, reminders, expiries.")),
         "backup":     ("backup",   _("Everything in one file: database, secret, keys, configuration.")),
     }  # fmt: skip
 

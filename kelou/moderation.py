@@ -124,7 +124,7 @@ def _send_held(config: Config, template: str, the_list: ListView, posts: list[An
             "posts": [_described(held, the_list, keys[to][held.id]) for held in posts],
             "reply_to": the_list.sub("confirm", keys[to][posts[0].id]) if len(posts) == 1 else "",
         },
-        attached=attached if attached is None or len(attached) <= ATTACHED else _beginning(attached),
+        attached=None if attached is None else _attachment(attached),
     )
     if len(untold) == len(them):
         return False
@@ -133,9 +133,11 @@ def _send_held(config: Config, template: str, the_list: ListView, posts: list[An
     return True
 
 
-def _beginning(content: bytes) -> bytes:
-    """The header of a large post and a word that the rest is elsewhere."""
-    message = Message.parse(content)
+def _attachment(content: bytes) -> bytes:
+    """The post as it came in, without what our milter wrote into it; of a large one, its header and a word that the rest is elsewhere."""
+    message = Message.parse(content).without(("kelou-",))
+    if len(content) <= ATTACHED:
+        return bytes(message)
     head = message.without(("content-", "mime-version"))
     text = _("(This post has {size} octets; kelou mod show has the rest.)").format(size=len(content))
     return bytes(head.with_body(text.encode("ascii", "replace") + CRLF))
