@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -222,20 +223,26 @@ def test_pid_of_another(place: Path) -> None:
         stranger.kill()
 
 
-def test_sudo(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A folder that any user can walk down to: pytest keeps its own for root alone."""
+    with tempfile.TemporaryDirectory(prefix="kelou-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder, "sandbox")
+        kelou("sandbox", "down", str(Path(folder, "sandbox")))
+
+
+def test_sudo(open_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Started through sudo, what is Kelou's belongs to the user before it, who goes on without; Postfix' is root's."""
-    place.mkdir()
-    os.chown(place, 65534, 65534)
-    for parent in (place.parent, place.parent.parent, place.parent.parent.parent):
-        parent.chmod(0o755)  # pytest's folders are root's alone
-    monkeypatch.setenv("SUDO_UID", "65534")
-    monkeypatch.setenv("SUDO_GID", "65534")
-    state = up(place)
+    nobody = 65534
+    monkeypatch.setenv("SUDO_UID", str(nobody))
+    monkeypatch.setenv("SUDO_GID", str(nobody))
+    state = up(open_place)
     users = {name: Path(f"/proc/{pid}").stat().st_uid for name, pid in state["pids"].items()}
-    assert users == {"world": 65534, "lmtp": 65534, "milter": 65534, "postfix": 0}
-    assert {(place / name).stat().st_uid for name in ("kelou.db", "kelou.toml", "secret", "zone", "delivered", "dkim")} == {65534}
-    assert (place / "postfix/etc/main.cf").stat().st_uid == 0
-    box = Sandbox(place, state)
+    assert users == {"world": nobody, "lmtp": nobody, "milter": nobody, "postfix": 0}
+    assert {(open_place / name).stat().st_uid for name in ("kelou.db", "kelou.toml", "secret", "zone", "delivered", "dkim")} == {nobody}
+    assert (open_place / "postfix/etc/main.cf").stat().st_uid == 0
+    box = Sandbox(open_place, state)
     assert box.submit("author@example.com", "reader@example.net", POST).accepted
     assert len(box.wait_delivered(1)) == 1
 
