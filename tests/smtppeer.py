@@ -67,6 +67,7 @@ class Peer:
         with contextlib.suppress(OSError):
             while True:
                 client, _address = self._server.accept()
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self.connections += 1
                 self._open.append(client)
                 threading.Thread(target=self._talk, args=(client,), daemon=True).start()
