@@ -71,7 +71,7 @@ def wire(content: bytes) -> bytes:
 
 
 class Connection:
-    """One SMTP connection, for message after message."""
+    """One SMTP connection, for message after message. `spent`: it is not to be used for another."""
 
     def __init__(self, endpoint: str) -> None:
         host, _colon, port = endpoint.rpartition(":")
@@ -83,6 +83,7 @@ class Connection:
         self._socket.settimeout(PATIENCE)
         self._replies = self._socket.makefile("rb")
         self._offers: frozenset[str] = frozenset()
+        self.spent = False
         try:
             self._greet()
         except Unavailable:
@@ -109,6 +110,12 @@ class Connection:
 
     def submit(self, reverse_path: str, recipients: Sequence[str], content: bytes) -> Outcome:
         """Hand over one message in one transaction. Raises Unavailable; what Postfix refuses or defers is in the Outcome."""
+        outcome = self._transaction(reverse_path, recipients, content)
+        # Before 3.11, an smtpd that lost its milter defers all that comes on the same connection, however soon the milter is back.
+        self.spent = self.spent or 400 <= outcome.final.code < 500
+        return outcome
+
+    def _transaction(self, reverse_path: str, recipients: Sequence[str], content: bytes) -> Outcome:
         utf8, strangers = self._utf8(reverse_path, recipients, content)
         eight = "8BITMIME" in self._offers and not content.isascii()
         mail = f"MAIL FROM:<{reverse_path}>{' BODY=8BITMIME' if eight else ''}{' SMTPUTF8' if utf8 else ''}"
@@ -197,7 +204,7 @@ class Pool:
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """A connection that nobody else uses; it goes back afterwards, unless something went wrong."""
+        """A connection that nobody else uses; it goes back afterwards, unless something went wrong or was put off."""
         connection = self._take() or Connection(self._endpoint)
         try:
             yield connection
@@ -225,7 +232,7 @@ class Pool:
 
     def _give(self, connection: Connection) -> None:
         with self._lock:
-            if len(self._idle) < KEPT:
+            if len(self._idle) < KEPT and not connection.spent:
                 self._idle.append((time.monotonic(), connection))
                 return
         connection.close()

@@ -64,7 +64,7 @@ class Site:
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(SESSIONS, "session"))
 
     def apart(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Do this in a thread of Python's own, and wait for it. Whatever leads into C belongs here: SQLite, cryptography.
+        """Do this in a thread of Python's own, and wait for it: all that leads to SQLite or cryptography.
 
         libmilter serves one session from several threads, which Python does not know; pymilter gives them Python's state in turn. C code that asks
         for its thread's own state (PyGILState_Ensure), as sqlite3 does when it closes a connection, finds one that was freed, and the process dies.

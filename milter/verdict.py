@@ -49,10 +49,9 @@ def author(message: Message, daemon: str, login: str, config: Config) -> Author:
         return Author("", "From does not name one author")
     if daemon in config["authors.trusted_daemons"]:
         return Author(shown.address.key, f"trusted service {daemon}")
-    if login and config["authors.sasl"] == "any":
-        return Author(shown.address.key, f"login {login}")
-    if login and config["authors.sasl"] == "same" and _key(login) == shown.address.key:
-        return Author(shown.address.key, f"login {login}")
+    # The login itself is not named: recipients that are not ours see the field, too.
+    if login and (config["authors.sasl"] == "any" or (config["authors.sasl"] == "same" and _key(login) == shown.address.key)):
+        return Author(shown.address.key, "login")
     return Author("", "neither a trusted service nor the login of the author")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from smtppeer import HANG_UP, Peer
+from smtppeer import DEFAULT, HANG_UP, Peer
 
 from kelou import submission
 from kelou.submission import Connection, Pool, Unavailable, wire
@@ -217,6 +217,17 @@ def test_the_pool_keeps_connections(peer: Callable[..., Peer]) -> None:
         pass
     assert server.connections == 2
     pool.close()
+
+
+@pytest.mark.parametrize("command", ["MAIL", "DATA", "."])
+def test_the_pool_drops_what_put_a_message_off(peer: Callable[..., Peer], command: str) -> None:
+    """An smtpd that has lost its milter stays so for as long as the connection lasts: the next message gets another one."""
+    server = peer(**{command: ["451 4.7.1 Service unavailable - try again later", DEFAULT[command]]})
+    pool = Pool(server.endpoint)
+    for code in (451, 250):
+        with pool.connection() as connection:
+            assert connection.submit("a@example.org", ["b@example.org"], b"Subject: x\r\n\r\n").final.code == code
+    assert server.connections == 2
 
 
 def test_the_pool_drops_what_is_dead(peer: Callable[..., Peer]) -> None:
