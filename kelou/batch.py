@@ -337,6 +337,8 @@ def _insert(actor: Actor, the_list: ListView, lines: list[Line], source: str) ->
         Subscription.since: at,
         Subscription.source: source,
         Subscription.added_by: actor.name,
+        Subscription.consent: "",
+        Subscription.concealed: False,
     }
     accounts = Account.select(Account.id, *(Value(value) for value in values.values())).where(
         Account.key << [a.key for a, _name in addresses]

@@ -26,6 +26,15 @@ SETTINGS = table([
     Setting("moderators_held", BOOL, False, N_("Whether the posts of moderators and owners are held too.")),
     Setting("unauthenticated", choice("hold", "confirm", "refuse"), "hold", N_(
         "What happens to a post by somebody who could post but is not certain to have written it: hold, confirm (held, and the author is asked), refuse.")),
+    Setting("subscribe", choice("open", "confirm", "owner", "confirm-owner", "closed"), "open", N_(
+        "How people subscribe: open (at once; who is not certain confirms by mail), confirm (everybody does), owner (an owner approves), "
+        "confirm-owner (both), closed (owners add people).")),
+    Setting("unsubscribe", choice("open", "confirm"), "open", N_(
+        "How people unsubscribe: open (at once; who is not certain confirms by mail), confirm (everybody does). Nobody can be kept.")),
+    Setting("invite", choice("subscribers", "owner", "closed"), "subscribers", N_("Who may invite people to subscribe.")),
+    Setting("review", choice("owner", "subscribers", "anyone", "closed"), "owner", N_("Who may see the subscribers by mail.")),
+    Setting("info", choice("anyone", "subscribers", "owner"), "anyone", N_("Who is told what the list is for.")),
+    Setting("visible", BOOL, False, N_("Whether people who are not subscribed see the list among the site's lists.")),
     Setting("emergency", BOOL, False, N_("Whether every post is held, whoever wrote it, until this is off again.")),
     Setting("header_rules", HEADER_RULES, (), N_(
         "Rules on header fields, one a line: refuse, hold or accept, then FIELD: PATTERN, where PATTERN is a text, /a regular expression/ or *.")),
@@ -56,12 +65,16 @@ SETTINGS = table([
 # What each type sets over the defaults. Sympa's models are the source, but for two of their choices: its newsletter lets everybody's post
 # through to the moderators, spam included, where ours refuses; its confidential list can not be left, where every list of ours can.
 TYPES: Mapping[str, Mapping[str, Any]] = {
-    "newsletter":    {"post": "moderators", "announce": True, "footer": FOOTER, "own_posts": True},
-    "discussion":    {"post": "subscribers"},
-    "working-group": {"post": "subscribers-others-held", "reply_to": "list", "subject_tag": "{list}", "footer": FOOTER},
-    "moderated":     {"post": "moderated"},
-    "hotline":       {"post": "anyone", "automatic": "accept", "subject_tag": "{list}", "reply_to": "both"},
-    "confidential":  {"post": "subscribers", "reply_to": "list", "subject_tag": "{list}"},
+    "newsletter":    {"post": "moderators", "announce": True, "footer": FOOTER, "own_posts": True, "visible": True},
+    "discussion":    {"post": "subscribers", "visible": True},
+    "working-group": {
+        "post": "subscribers-others-held", "reply_to": "list", "subject_tag": "{list}", "footer": FOOTER, "subscribe": "owner", "review": "subscribers"},
+    "moderated":     {"post": "moderated", "visible": True},
+    "hotline":       {
+        "post": "anyone", "automatic": "accept", "subject_tag": "{list}", "reply_to": "both", "subscribe": "owner", "review": "subscribers", "visible": True},
+    "confidential":  {
+        "post": "subscribers", "reply_to": "list", "subject_tag": "{list}", "subscribe": "closed", "invite": "owner", "review": "subscribers",
+        "info": "subscribers"},
 }  # fmt: skip
 
 TITLES: Mapping[str, str] = {

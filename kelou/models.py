@@ -136,9 +136,26 @@ class Subscription(Base):
     since = BigIntegerField(default=now)
     source = CharField(default="")  # add, import, mail, …
     added_by = CharField(default="")
+    consent = TextField(default="")  # how the subscriber asked for it and confirmed, for who has to show it
+    concealed = BooleanField(default=False)  # not shown to other subscribers
 
     class Meta:
         indexes = ((("list", "account"), True),)
+
+
+class PendingSubscription(Base):
+    """Somebody who asked to be subscribed, with proof of the address, and waits for an owner. Deciding removes the row; the audit log keeps who did."""
+
+    list = ForeignKeyField(MailingList, backref="pending", on_delete="CASCADE")
+    address = CharField()
+    key = CharField()
+    name = CharField(default="")
+    asked = BigIntegerField(default=now)
+    consent = TextField(default="")
+
+    class Meta:
+        table_name = "pending_subscription"
+        indexes = ((("list", "key"), True),)
 
 
 class Guest(Base):
@@ -234,11 +251,24 @@ class Token(Base):
     digest = CharField(unique=True)
     action = CharField()
     list = ForeignKeyField(MailingList, null=True, on_delete="CASCADE")
-    address = CharField(default="")
-    object = CharField(default="")
+    address = CharField(default="", index=True)
+    object = TextField(default="")
+    client = CharField(default="")  # who it was that had it sent, as far as Postfix knows: an IP address
     created = BigIntegerField(default=now)
     expires = BigIntegerField()
     used = BigIntegerField(null=True)
+
+
+class CommandMail(Base):
+    """A mail with commands that was done: a retry of its delivery does nothing, and nobody is answered for ever."""
+
+    digest = CharField(unique=True)
+    address = CharField(index=True)
+    kind = CharField()  # answered, unknown, silent
+    received = BigIntegerField(default=now)
+
+    class Meta:
+        table_name = "command_mail"
 
 
 class Bounce(Base):
@@ -274,12 +304,14 @@ TABLES = (
     Listmaster,
     Role,
     Subscription,
+    PendingSubscription,
     Guest,
     Block,
     Post,
     Chunk,
     HeldPost,
     Token,
+    CommandMail,
     Bounce,
     Audit,
 )

@@ -141,6 +141,19 @@ def up(migrator: Any, db: Any) -> None:
 
     db.create_tables([Chunk])
 
+    class CommandMail(Model):
+        digest = CharField(unique=True)
+        address = CharField(index=True)
+        kind = CharField()
+        received = BigIntegerField()
+
+        class Meta:
+            database = db
+            legacy_table_names = False
+            table_name = "command_mail"
+
+    db.create_tables([CommandMail])
+
     class Guest(Model):
         list = ForeignKeyField(MailingList, on_delete="CASCADE")
         account = ForeignKeyField(Account, on_delete="CASCADE")
@@ -223,6 +236,22 @@ def up(migrator: Any, db: Any) -> None:
 
     db.create_tables([OldName])
 
+    class PendingSubscription(Model):
+        list = ForeignKeyField(MailingList, on_delete="CASCADE")
+        address = CharField()
+        key = CharField()
+        name = CharField(default="")
+        asked = BigIntegerField()
+        consent = TextField(default="")
+
+        class Meta:
+            database = db
+            legacy_table_names = False
+            table_name = "pending_subscription"
+            indexes = ((("list", "key"), True),)
+
+    db.create_tables([PendingSubscription])
+
     class Role(Model):
         list = ForeignKeyField(MailingList, on_delete="CASCADE")
         account = ForeignKeyField(Account, on_delete="CASCADE")
@@ -246,6 +275,8 @@ def up(migrator: Any, db: Any) -> None:
         since = BigIntegerField()
         source = CharField(default="")
         added_by = CharField(default="")
+        consent = TextField(default="")
+        concealed = BooleanField(default=False)
 
         class Meta:
             database = db
@@ -259,8 +290,9 @@ def up(migrator: Any, db: Any) -> None:
         digest = CharField(unique=True)
         action = CharField()
         list = ForeignKeyField(MailingList, null=True, on_delete="CASCADE")
-        address = CharField(default="")
-        object = CharField(default="")
+        address = CharField(index=True, default="")
+        object = TextField(default="")
+        client = CharField(default="")
         created = BigIntegerField()
         expires = BigIntegerField()
         used = BigIntegerField(null=True)
@@ -277,11 +309,13 @@ def down(migrator: Any, db: Any) -> None:
     migrator.migrate(migrator.drop_table("token"))
     migrator.migrate(migrator.drop_table("subscription"))
     migrator.migrate(migrator.drop_table("role"))
+    migrator.migrate(migrator.drop_table("pending_subscription"))
     migrator.migrate(migrator.drop_table("old_name"))
     migrator.migrate(migrator.drop_table("list_setting"))
     migrator.migrate(migrator.drop_table("listmaster"))
     migrator.migrate(migrator.drop_table("held_post"))
     migrator.migrate(migrator.drop_table("guest"))
+    migrator.migrate(migrator.drop_table("command_mail"))
     migrator.migrate(migrator.drop_table("chunk"))
     migrator.migrate(migrator.drop_table("bounce"))
     migrator.migrate(migrator.drop_table("post"))
