@@ -15,7 +15,7 @@ from pathlib import Path
 import Milter
 
 from kelou import config as configuration
-from kelou import maillog, secret
+from kelou import maillog, resolver, secret
 from kelou.database import open_database
 from kelou.i18n import _, from_environment, use
 from kelou.sdnotify import notify
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         config = configuration.load(configuration.locate(options.config))
-        site = Site(config, secret.load(config), config.directory("dkim.directory"))
+        site = Site(config, secret.load(config), config.directory("dkim.directory"), resolver.from_config(config))
         sockets = config.directory("postfix.sockets")
         os.chdir(sockets)  # a socket's path has room for some 100 octets, a relative name is short
     except SettingError as error:

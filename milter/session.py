@@ -15,7 +15,8 @@ from typing import Concatenate, ParamSpec
 
 import Milter
 
-from kelou import authorseal, maillog
+from kelou import authorseal, authres, maillog
+from kelou.authentication import authenticate
 from kelou.database import connection
 from kelou.destination import Destination, refusal, resolve
 from kelou.i18n import speaking
@@ -178,6 +179,8 @@ class Session(Milter.Base):
                 queue_id=queue_id, client=self.client,
             )  # fmt: skip
             return self.answer(refused.reply or OUR_FAULT)
+        for index in reversed(authres.forged(message, self.site.config["authors.authserv_ids"])):
+            self.chgheader("Authentication-Results", index, None)
         self._take_off(AUTHOR)
         self._put_on(authorseal.seal(self.site.secret, author, queue_id, message, now()))
         return Milter.CONTINUE
@@ -185,7 +188,16 @@ class Session(Milter.Base):
     def _decide(self, message: Message) -> tuple[Author, Decision | None]:
         """Who wrote, asked once whatever number of lists it goes to, and the answer if nobody takes it."""
         mail = self.mail
-        author = verdict.author(message, self.daemon, mail.login, self.site.config)
+        author = authenticate(
+            message,
+            reverse_path=mail.reverse_path,
+            client_ip=self.client,
+            helo="",
+            sasl_login=mail.login,
+            daemon_name=self.daemon,
+            config=self.site.config,
+            resolver=self.site.dns,
+        ).author
         kept = message if mail.whole else None
         with connection():
             decisions = [verdict.of_message(found, mail.reverse_path, kept, mail.size, author) for found in mail.destinations]

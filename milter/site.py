@@ -13,6 +13,7 @@ from kelou import directory, maillog
 from kelou.address import AddressError, host
 from kelou.config import Config
 from kelou.database import connection
+from kelou.resolver import Dns
 from kelou.secret import Secret
 
 SESSIONS = 100  # that work at a time: as many as Postfix runs processes of a service (default_process_limit)
@@ -60,6 +61,7 @@ class Site:
     config: Config
     secret: Secret
     keys: Path
+    dns: Dns
     domains: Domains = field(default_factory=Domains)
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(SESSIONS, "session"))
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kelou import facts
-from kelou.address import AddressError, parse
-from kelou.config import Config
 from kelou.destination import Destination
 from kelou.i18n import speaking
 from kelou.message import Message
 from kelou.policy import Action, Author, Decision, decide
-from kelou.reading import author_of
 
 
 def of_recipient(found: Destination, reverse_path: str, size: int) -> Decision | None:
@@ -40,23 +37,3 @@ def for_all(decisions: Sequence[Decision | None]) -> Decision | None:
     if any(decision is None or decision.action not in (Action.REJECT, Action.DEFER) for decision in decisions):
         return None
     return next((d for d in decisions if d and d.action is Action.DEFER), next(iter(decisions), None))
-
-
-def author(message: Message, daemon: str, login: str, config: Config) -> Author:
-    """Who wrote, as far as the way in proves it: a trusted service, or a SASL login (`authors.trusted_daemons`, `authors.sasl`)."""
-    shown = author_of(message)
-    if shown is None:
-        return Author("", "From does not name one author")
-    if daemon in config["authors.trusted_daemons"]:
-        return Author(shown.address.key, f"trusted service {daemon}")
-    # The login itself is not named: recipients that are not ours see the field, too.
-    if login and (config["authors.sasl"] == "any" or (config["authors.sasl"] == "same" and _key(login) == shown.address.key)):
-        return Author(shown.address.key, "login")
-    return Author("", "neither a trusted service nor the login of the author")
-
-
-def _key(login: str) -> str:
-    try:
-        return parse(login).key
-    except AddressError:
-        return ""
