@@ -13,7 +13,7 @@ from kelou.directory import ListView
 from kelou.i18n import _
 from kelou.message import Message
 from kelou.models import iso
-from kelou.refusal import BadData, NotFound, NotPermitted, Refusal
+from kelou.refusal import BadData, NotFound, NotPermitted, Refusal, TryAgain
 
 from . import output
 from .command import Noun, Verb
@@ -66,7 +66,7 @@ def show(run: Run, number: int, raw: bool) -> None:
             raise NotFound(_("post {number} is {state}; its bytes are kept no more").format(number=number, state=_(moderation.WORDS[post.state])))
         sys.stdout.buffer.write(content)
         return
-    why = policy.explain(post.rule, the_list, post.detail) if post.rule in policy.TEXTS else post.rule
+    why = policy.explain(post.rule, the_list, post.detail)
     message = Message.parse(content).without(("kelou-",))
     if run.json:
         fields = [{"name": field.raw.partition(b":")[0].decode("ascii"), "value": field.text} for field in message.fields]
@@ -100,28 +100,30 @@ def _text(message: Message) -> str:
 
 
 def _decide(ctx: click.Context, numbers: Sequence[int], verb: Callable[[int], moderation.Outcome], wanted: str) -> None:
-    """Decide on several, each on its own: one that can not be is said, and the others go on. Exits with 1 where one came out otherwise."""
+    """Decide on several, each on its own: one that can not be is said, and the others go on.
+
+    Exits with 0 if all are as wanted, whoever decided it; with a refusal's code if all were refused so; else with 1.
+    """
     run: Run = ctx.obj
     rows: list[dict[str, Any]] = []
-    refusals: list[Refusal] = []
+    codes: set[int] = set()
     with run.database():
         for number in dict.fromkeys(numbers):
             try:
                 outcome = verb(number)
             except Refusal as refusal:
-                refusals.append(refusal)
-                rows.append({"id": number, "state": None, "by": None, "at": None, "changed": False, "detail": str(refusal)})
-                if len(numbers) > 1:
-                    output.message(str(refusal))
+                codes.add(refusal.exit)
+                # Approved all the same, where it is Postfix that does not answer.
+                state = wanted if isinstance(refusal, TryAgain) else None
+                rows.append({"id": number, "state": state, "by": None, "at": None, "changed": False, "detail": str(refusal)})
+                output.problem(str(refusal))
                 continue
+            codes.add(0 if outcome.state == wanted else 1)
             rows.append({"id": number, "state": outcome.state, "by": outcome.by, "at": iso(outcome.at), "changed": outcome.changed, "detail": ""})
             run.say(_line(outcome))
     if run.json:
         output.data(output.to_json(rows))
-    if refusals and len(rows) == 1:
-        raise refusals[0]
-    if any(row["state"] != wanted for row in rows):
-        ctx.exit(1)
+    ctx.exit(codes.pop() if len(codes) == 1 else 1)
 
 
 def _line(outcome: moderation.Outcome) -> str:
@@ -129,7 +131,7 @@ def _line(outcome: moderation.Outcome) -> str:
     return text.format(number=outcome.number, state=_(moderation.WORDS[outcome.state]), by=outcome.by or "kelou", at=iso(outcome.at))
 
 
-@held.command("approve", help=_("Distribute held posts, exactly as they were received."))
+@held.command("approve", dry_run="rollback", help=_("Distribute held posts, exactly as they were received."))
 @click.argument("numbers", metavar=IDS, nargs=-1, type=int, required=True)
 @click.option("--allow-author", is_flag=True, help=_("From now on, what their authors write to that list is not held."))
 @click.pass_context
@@ -138,7 +140,7 @@ def approve(ctx: click.Context, numbers: tuple[int, ...], allow_author: bool) ->
     _decide(ctx, numbers, lambda number: moderation.approve(run.config, run.actor, number, allow_author=allow_author), "approved")
 
 
-@held.command("reject", help=_("Refuse held posts; an authenticated author is told why."))
+@held.command("reject", dry_run="rollback", help=_("Refuse held posts; an authenticated author is told why."))
 @click.argument("numbers", metavar=IDS, nargs=-1, type=int, required=True)
 @click.option("--reason", metavar=_("REASON"), default="", help=_("What the author is told."))
 @click.pass_context
@@ -149,7 +151,7 @@ def reject(ctx: click.Context, numbers: tuple[int, ...], reason: str) -> None:
     _decide(ctx, numbers, lambda number: moderation.reject(run.config, run.actor, number, reason.strip()), "rejected")
 
 
-@held.command("discard", help=_("Drop held posts and tell nobody."))
+@held.command("discard", dry_run="rollback", help=_("Drop held posts and tell nobody."))
 @click.argument("numbers", metavar=IDS, nargs=-1, type=int, required=True)
 @click.option("--block-author", is_flag=True, help=_("Put their authors on the block list of that list."))
 @click.pass_context

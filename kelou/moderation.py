@@ -9,26 +9,27 @@ handler answers it when all copies are out. `kelou maintain` sends a trigger aga
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any
 
-from . import audit, confirmation, directory, distribution, htmltext, maillog, mime, notice, people, policy, secret
+from . import audit, blocklist, confirmation, directory, distribution, htmltext, maillog, mime, notice, people, policy, secret
 from .audit import Actor
 from .config import Config
-from .database import connection, transaction
+from .database import connection, rehearsing, transaction
 from .directory import ListView
+from .facts import of_message
 from .i18n import N_, _
 from .message import CRLF, Message, field
-from .models import Block, Domain, Guest, HeldPost, MailingList, Post, Subscription, Token, iso, now
-from .policy import Decision, Facts
+from .models import Domain, Guest, HeldPost, MailingList, Post, Subscription, Token, iso, now
+from .policy import Action, Author, Decision, Facts
 from .reading import Reading, read
-from .refusal import NotFound, TryAgain
+from .refusal import BadData, NotFound, NotPermitted, TryAgain
 from .submission import Connection, Unavailable
 
 HOUR = 3600
-BUSY = 20  # notices of held posts to one list's moderators in an hour; a flood of forged posts is told once, later
+BUSY = 20  # notices of held posts, and as many of decisions, to one list's moderators in an hour; of a flood they are told once, later
 ASKED = 3  # confirmations that one address is asked for in a day, on all lists
 ATTACHED = 1024**2  # octets of a post that goes with its notice
 REMIND = 3 * 86400  # seconds before it expires that a held post's moderators are reminded
@@ -91,8 +92,7 @@ def tell(config: Config, facts: Facts, decision: Decision, number: int) -> None:
 
     What can not be told now is told by `maintain`; nothing is lost by it, so nothing is raised.
     """
-    if decision.confirm:
-        _ask_author(config, facts, number)
+    if decision.confirm and _ask_author(config, facts, number):
         return
     if facts.proved and facts.reading and not facts.reading.automatic:
         notice.send(config, "held_author", facts.author.address, facts.list, **_shown(config, number))
@@ -103,34 +103,43 @@ def tell(config: Config, facts: Facts, decision: Decision, number: int) -> None:
 def tell_moderators(config: Config, the_list: ListView, number: int) -> bool:
     """The notice of one held post, with the post attached and a key for each moderator; False if it is left for later."""
     with connection():
-        lately = HeldPost.select().where(HeldPost.list == the_list.id, HeldPost.noticed > now() - HOUR).count()
         held = HeldPost.get_or_none(HeldPost.id == number, HeldPost.state == "held")
-    if held is None or lately >= BUSY:
-        return held is None
-    return _send_held(config, "held", the_list, [held], held.content)
+        lately = HeldPost.select().where(HeldPost.list == the_list.id, HeldPost.noticed > now() - HOUR).count()
+    return held is not None and lately < BUSY and bool(_send_held(config, the_list, [held]))
 
 
-def _send_held(config: Config, template: str, the_list: ListView, posts: list[Any], attached: bytes | None) -> bool:
-    """A notice to all who moderate, each with their own keys; notes on the posts that they were told."""
+def _send_held(config: Config, the_list: ListView, posts: Sequence[Any], *, again: bool = False) -> int:
+    """One notice to all who moderate, each with their own keys: of a single post, with the post attached, or of several.
+
+    Returns of how many posts they were told. They are noted as told before, so that of two who would tell one does, and not if nobody could be.
+    """
+    told = HeldPost.reminded if again else HeldPost.noticed
     with transaction():
+        free = (HeldPost.state == "held", told.is_null())
+        posts = [held for held in posts if HeldPost.update({told: now()}).where(HeldPost.id == held.id, *free).execute()]
         them = people.answerable(the_list.id, "moderator")
         keys = {to: {held.id: _key(the_list, held, to) for held in posts} for to in them}
+        content = find(posts[0].id).content if len(posts) == 1 else None
+    if not posts:
+        return 0
     untold = notice.send_all(
         config,
-        template,
+        "held" if len(posts) == 1 else "held_several",
         them,
         the_list,
         each=lambda to: {
             "posts": [_described(held, the_list, keys[to][held.id]) for held in posts],
             "reply_to": the_list.sub("confirm", keys[to][posts[0].id]) if len(posts) == 1 else "",
         },
-        attached=None if attached is None else _attachment(attached),
+        again=again,
+        answers=posts[0].message_id if len(posts) == 1 else "",
+        attached=None if content is None else _attachment(bytes(content)),
     )
-    if len(untold) == len(them):
-        return False
+    if len(untold) < len(them):
+        return len(posts)
     with transaction():
-        HeldPost.update(noticed=now()).where(HeldPost.id.in_([held.id for held in posts])).execute()
-    return True
+        HeldPost.update({told: None}).where(HeldPost.id.in_([held.id for held in posts])).execute()
+    return 0
 
 
 def _attachment(content: bytes) -> bytes:
@@ -168,17 +177,25 @@ def _shown(config: Config, number: int) -> dict[str, Any]:
         return {"post": _described(held, directory.view(held.list, config), ""), "answers": held.message_id}
 
 
-def _ask_author(config: Config, facts: Facts, number: int) -> None:
-    """The confirmation that makes up for a missing signature; capped, because whoever forged the post chose who is asked."""
-    key = facts.reading.author_key if facts.reading else ""
+def _ask_author(config: Config, facts: Facts, number: int) -> bool:
+    """The confirmation that makes up for a missing signature; capped, because whoever forged the post chose who is asked. False if nobody was."""
+    author = facts.reading.author if facts.reading and not facts.reading.automatic else None
+    if author is None:
+        return False
     with transaction():
-        asked = Token.select().where(Token.action == "author", Token.address == key, Token.created > now() - 24 * HOUR).count()
-        lately = Token.select().where(Token.action == "author", Token.list == facts.list.id, Token.created > now() - HOUR).count()
-        if not key or asked >= ASKED or lately >= BUSY:
+        made = Token.select().where(Token.action == "author")
+        asked = made.where(Token.address == author.address.key, Token.created > now() - 24 * HOUR).count()
+        lately = made.where(Token.list == facts.list.id, Token.created > now() - HOUR).count()
+        if asked >= ASKED or lately >= BUSY:
             maillog.event("not-asked", list=facts.list.address, id=number)
-            return
-        token = confirmation.make("author", facts.list.id, key, str(number), facts.list["held_for"])
-    notice.send(config, "confirm_author", key, facts.list, reply_to=facts.list.sub("confirm", token), **_shown(config, number))
+            return False
+        token = confirmation.make("author", facts.list.id, author.address.key, str(number), facts.list["held_for"])
+    reply_to = facts.list.sub("confirm", token)
+    if notice.send(config, "confirm_author", str(author.address), facts.list, reply_to=reply_to, **_shown(config, number)):
+        return True
+    with transaction():
+        confirmation.withdraw("author", str(number))
+    return False
 
 
 # Looking.
@@ -233,7 +250,15 @@ def approve(config: Config, actor: Actor, number: int, *, allow_author: bool = F
 
     `allow_author`: what its author writes to this list from now on is not held.
     """
-    outcome = _decide(config, actor, number, "approved", then=lambda held: _allow(actor, held) if allow_author else None)
+
+    def then(the_list: ListView, held: Any) -> None:
+        if held.state == "held" and the_list.status != "open":
+            text = _("{list} is not open: its held posts can be approved once it is")
+            raise NotPermitted(text.format(list=the_list.address))
+        if allow_author:
+            _allow(actor, the_list, held)
+
+    outcome = _decide(config, actor, number, "approved", then=then)
     if outcome.state == "approved":
         trigger(config, number)
     return outcome
@@ -246,23 +271,34 @@ def reject(config: Config, actor: Actor, number: int, reason: str = "") -> Outco
 
 def discard(config: Config, actor: Actor, number: int, *, block_author: bool = False) -> Outcome:
     """Drop a held post; its author is told nothing. `block_author` puts the author on the list's block list."""
-    return _decide(config, actor, number, "discarded", then=lambda held: _block(actor, held) if block_author else None)
+
+    def then(the_list: ListView, held: Any) -> None:
+        if block_author:
+            blocklist.add(actor, _author_of(held), the_list, f"mod discard {held.id}")
+
+    return _decide(config, actor, number, "discarded", then=then)
 
 
-def _decide(config: Config, actor: Actor, number: int, state: str, reason: str = "", then: Any = None) -> Outcome:
+Then = Callable[[ListView, Any], None]
+
+
+def _decide(config: Config, actor: Actor, number: int, state: str, reason: str = "", then: Then | None = None) -> Outcome:
+    """One transaction: the decision, if it is not made yet, and what goes `then` with it. Who would decide otherwise learns how it was."""
     with transaction():
         held = find(number)
         actor.require_moderator(held.list_id)
         the_list = directory.view(held.list, config)
-        if not _turn(held, state, actor.name, reason):
-            held = find(number)
-            return Outcome(number, held.state, held.decided_by, held.decided or 0, False)
-        if then:
-            then(held)
-        audit.record(actor, f"mod {state}", the_list.address, str(number), before="held", after={"state": state, "reason": reason})
-    maillog.event(state, list=the_list.address, id=number, by=actor.name, message_id=held.message_id, queue_id=held.queue_id)
-    _tell_decided(config, the_list, held, state, actor, reason)
-    return Outcome(number, state, actor.name, now(), True)
+        changed = _turn(held, state, actor.name, reason)
+        now_is = find(number)
+        if then and now_is.state == state:
+            then(the_list, held)
+        if changed:
+            audit.record(actor, f"mod {state}", the_list.address, str(number), before="held", after={"state": state, "reason": reason})
+    if changed:
+        values = {"list": the_list.address, "rule": held.rule, "message_id": held.message_id, "queue_id": held.queue_id}
+        maillog.event(state, id=number, by=actor.name, **values)
+        _tell_decided(config, the_list, held, state, actor, reason)
+    return Outcome(number, now_is.state, now_is.decided_by, now_is.decided or 0, changed)
 
 
 def _turn(held: Any, state: str, by: str, reason: str = "") -> bool:
@@ -275,38 +311,46 @@ def _turn(held: Any, state: str, by: str, reason: str = "") -> bool:
 
 
 def _tell_decided(config: Config, the_list: ListView, held: Any, state: str, actor: Actor, reason: str) -> None:
-    """The other moderators learn of it; an authenticated author of a rejection."""
+    """The other moderators learn of it, if they were told of the post; an authenticated author of a rejection."""
     values = {"post": _described(held, the_list, ""), "by": actor.name, "state": state, "reason": reason, "answers": held.message_id}
     if state == "rejected" and held.authenticated:
         notice.send(config, "rejected", held.authenticated, the_list, **values)
-    if held.noticed and actor.key != held.author:
-        with connection():
-            others = [to for to in people.answerable(the_list.id, "moderator") if people.read_address(to).key != actor.key]
+    with connection():
+        lately = HeldPost.select().where(HeldPost.list == the_list.id, HeldPost.decided > now() - HOUR, HeldPost.decided_by != "").count()
+        others = [to for to in people.answerable(the_list.id, "moderator") if people.read_address(to).key != actor.key]
+    if (held.noticed or held.reminded) and lately <= BUSY:  # whoever clears up after a flood does not make another one
         notice.send_all(config, "decided", others, the_list, **values)
 
 
-def _allow(actor: Actor, held: Any) -> None:
+def _author_of(held: Any) -> str:
     if not held.author:
-        return
-    account = people.account(held.author)
-    flagged = Subscription.update(posting="accept").where(Subscription.list == held.list_id, Subscription.account == account).execute()
-    if not flagged:
-        Guest.insert(list=held.list_id, account=account, added_by=actor.name).on_conflict_ignore().execute()
+        raise BadData(_("post {number} does not name one author").format(number=held.id))
+    return str(held.author)
 
 
-def _block(actor: Actor, held: Any) -> None:
-    there = Block.select().where(Block.list == held.list_id, Block.pattern == held.author).exists()
-    if held.author and not there:
-        Block.create(list=held.list_id, pattern=held.author, added_by=actor.name, reason=f"mod discard {held.id}")
+def _allow(actor: Actor, the_list: ListView, held: Any) -> None:
+    account = people.account(_author_of(held))
+    subscription = (Subscription.list == the_list.id, Subscription.account == account)
+    if Subscription.select().where(*subscription).exists():
+        changed = Subscription.update(posting="accept").where(*subscription, Subscription.posting != "accept").execute()
+    else:
+        _guest, changed = Guest.get_or_create(list=the_list.id, account=account, defaults={"added_by": actor.name})
+    if changed:
+        audit.record(actor, "mod allow", the_list.address, account.address, after={"posting": "accept"})
 
 
 # Distributing what was approved.
 
 
 def trigger(config: Config, number: int) -> None:
-    """Send ourselves the message that starts the distribution of an approved post. Raises TryAgain; `maintain` tries again then too."""
+    """Send ourselves the message that starts the distribution of an approved post. Raises TryAgain; `maintain` tries again then too.
+
+    A post that is out already needs none, and the distribution of an approval that is rolled back must not start.
+    """
     with connection():
         held = find(number)
+    if held.content is None or rehearsing():
+        return
     domain = held.list.domain.name
     content = b"".join(
         one.raw
@@ -353,8 +397,13 @@ def done(number: int) -> None:
 
 
 APPROVE = frozenset(["approve", "approved", "accept", "distribute", "dis", "ok", "yes", "oui", "approuver", "accepter", "distribuer"])
-REJECT = frozenset(["reject", "rej", "refuse", "no", "non", "rejeter", "refuser"])
+REJECT = frozenset(["reject", "rej", "refuse", "rejeter", "refuser"])  # a reason may follow in the same line
+NO = frozenset(["no", "non"])  # the same; but "no problem" is none
 DISCARD = frozenset(["discard", "drop", "spam", "ignore", "ignorer", "supprimer"])
+
+# Where what somebody wrote themselves ends: marks of quotation, of a signature, of what Outlook puts above the message that it answers.
+_END = re.compile(r"\s*(?:>|-- ?$|-{5}|_{5}|\*?(?:From|De|Von|Da|Van)\*?\s?:|(?:On|Le)\b.{10,300}:\s*$)")
+_INTRODUCTION = re.compile(r"(?:On|Le|Am|El|Il|Op)\b.{10}")  # its first line, where "… wrote:" is in a second one
 
 
 def answer(config: Config, row: Token, message: Message, reading: Reading) -> None:
@@ -378,7 +427,7 @@ def answer(config: Config, row: Token, message: Message, reading: Reading) -> No
     try:
         if wish in APPROVE:
             outcome = approve(config, actor, number)
-        elif wish in REJECT:
+        elif wish in REJECT | NO:
             outcome = reject(config, actor, number, reason)
         elif wish in DISCARD:
             outcome = discard(config, actor, number)
@@ -392,48 +441,69 @@ def answer(config: Config, row: Token, message: Message, reading: Reading) -> No
 
 
 def _wish(message: Message, reading: Reading) -> tuple[str, str]:
-    """The first word of the subject, if it says anything, else of the text; and what stands behind it there, up to what is quoted."""
-    subject = message.text("subject")
-    part = next((p for kind in ("text/plain", "text/html") for p in reading.parts if p.type == kind), None)
-    text = mime.text(message, part, 20_000) if part else ""
-    text = htmltext.read(text) if part and part.type == "text/html" else text
-    lines = list(takewhile(lambda line: not line.lstrip().startswith((">", "-- ", "-----")), text.splitlines()))
-    for words in (subject, "\n".join(lines)):
-        first, *rest = words.strip().split(None, 1) or [""]
-        if first.strip(".,:;!").casefold() in APPROVE | REJECT | DISCARD:
-            reason = rest[0] if rest else ("\n".join(lines) if words == subject else "")
-            return first.strip(".,:;!").casefold(), reason.strip()[:1000]
+    """The word that stands alone in the subject, else in the first line of the text, or begins it with a reason behind it; and the reason.
+
+    What is approved can not be taken back, so "ok, but …" approves nothing; who answers so is asked again.
+    """
+    text = _written(message, reading)
+    for words, below in ((message.text("subject").strip(), text), (text, "")):
+        line, _end, rest = words.partition("\n")
+        first, _blank, more = line.strip().partition(" ")
+        word = first.strip(".,:;!").casefold()
+        if word in REJECT or (word in APPROVE | NO | DISCARD and not more.strip()):
+            return word, ("\n".join(filter(None, (more.strip(), rest.strip()))) or below)[:1000]
     return "", ""
 
 
+def _written(message: Message, reading: Reading) -> str:
+    """What the author of an answer wrote themselves."""
+    part = next((p for kind in ("text/plain", "text/html") for p in reading.parts if p.type == kind), None)
+    text = mime.text(message, part, 20_000) if part else ""
+    lines = (htmltext.read(text) if part and part.type == "text/html" else text).splitlines()
+    end = next((at for at, line in enumerate(lines) if _END.match(line)), len(lines))
+    quoted, lines = lines[end : end + 1], lines[:end]
+    while quoted and lines and not lines[-1].strip():
+        lines.pop()
+    if quoted and len(lines) > 1 and lines[-1].rstrip().endswith(":") and _INTRODUCTION.match(lines[-2].strip()):
+        del lines[-2:]
+    return "\n".join(line.strip() for line in lines).strip()
+
+
 def _confirmed(config: Config, row: Token) -> None:
-    """The author confirmed a post that had no proof: it is distributed as if it had one."""
-    number = int(row.object)
+    """The author confirmed a post that had no proof: it is judged as if it had come with one, by what the list says now."""
+    number, why = int(row.object), "confirmed by mail"
     with transaction():
         held = find(number)
-        if not confirmation.use(row) or not _turn(held, "approved", row.address):
+        if not confirmation.use(row) or held.state != "held":
             return
-        audit.record(Actor(row.address), "mod confirmed", f"{held.list.name}@{held.list.domain.name}", str(number), before="held", after="approved")
-    maillog.event("confirmed", id=number, by=row.address, message_id=held.message_id)
-    trigger(config, number)
+        the_list, message = directory.view(held.list, config), Message.parse(bytes(held.content))
+        decision = policy.decide(of_message(the_list, held.reverse_path, message, held.size, Author(row.address, why), held.digest))
+        accepted = decision.action is Action.ACCEPT and _turn(held, "approved", row.address)
+        if not accepted:  # since then they left, say; the moderators see why
+            HeldPost.update(authenticated=row.address, rule=decision.rule, detail=decision.detail).where(HeldPost.id == number).execute()
+        audit.record(Actor(row.address), "mod confirmed", the_list.address, str(number), before="held", after="approved" if accepted else decision.rule)
+    values = {"list": the_list.address, "rule": decision.rule, "message_id": held.message_id, "queue_id": held.queue_id}
+    maillog.event("confirmed", id=number, by=row.address, **values)
+    if accepted:
+        trigger(config, number)
+    else:
+        tell_moderators(config, the_list, number)
 
 
 # What time brings.
 
 
 def maintain(config: Config) -> dict[str, int]:
-    """What is due: late notices, reminders, expiries, triggers that Postfix did not take. Returns counts."""
+    """What is due: expiries, late notices, reminders, triggers that Postfix did not take. Returns counts."""
     counts = {"held_told": 0, "held_reminded": 0, "held_expired": 0, "held_triggered": 0}
-    for the_list, posts in _by_list(config, HeldPost.noticed.is_null()):
-        if _due(the_list):
-            counts["held_told"] += len(posts) * _send_held(config, "held_several" if len(posts) > 1 else "held", the_list, posts, None)
-    for the_list, posts in _by_list(config, HeldPost.reminded.is_null(), HeldPost.expires < now() + REMIND, HeldPost.received < now() - REMIND):
-        if _send_held(config, "held_several", the_list, posts, None):
-            with transaction():
-                HeldPost.update(reminded=now()).where(HeldPost.id.in_([held.id for held in posts])).execute()
-            counts["held_reminded"] += len(posts)
     for the_list, posts in _by_list(config, HeldPost.expires < now()):
         counts["held_expired"] += sum(_expire(config, the_list, held) for held in posts)
+    asked = Token.select(Token.object).where(Token.action == "author", Token.used.is_null(), Token.expires > now())
+    for the_list, posts in _by_list(config, HeldPost.noticed.is_null(), HeldPost.id.cast("text").not_in(asked)):
+        if _due(the_list):
+            counts["held_told"] += _send_held(config, the_list, posts)
+    for the_list, posts in _by_list(config, HeldPost.reminded.is_null(), HeldPost.expires < now() + REMIND, HeldPost.received < now() - REMIND):
+        counts["held_reminded"] += _send_held(config, the_list, posts, again=True)
     for number in _stuck():
         try:
             trigger(config, number)
@@ -468,15 +538,15 @@ def _expire(config: Config, the_list: ListView, held: Any) -> int:
         if not _turn(held, "expired", ""):
             return 0
         audit.record(Actor("kelou maintain"), "mod expired", the_list.address, str(held.id), before="held", after="expired")
-    maillog.event("expired", list=the_list.address, id=held.id, message_id=held.message_id)
+    maillog.event("expired", list=the_list.address, id=held.id, rule=held.rule, message_id=held.message_id, queue_id=held.queue_id)
     if held.authenticated:
         notice.send(config, "expired", held.authenticated, the_list, post=_described(held, the_list, ""), answers=held.message_id)
     return 1
 
 
 def _stuck() -> list[int]:
-    """Approved posts whose bytes are still here, on open lists, and that no handler is known to work on."""
+    """Approved posts whose bytes are still here, on open lists, and that no handler has worked on for a day: Postfix holds no trigger of theirs."""
     with connection():
-        busy = Post.select(Post.digest).where(Post.state == "distributing", Post.worker != "")
+        busy = Post.select(Post.digest).where(Post.state == "distributing", Post.claimed > now() - 24 * HOUR)
         rows = HeldPost.select(HeldPost.id).join(MailingList).where(HeldPost.state == "approved", MailingList.status == "open", HeldPost.content.is_null(False))
         return [number for (number,) in rows.where(HeldPost.decided < now() - 60, HeldPost.digest.not_in(busy)).order_by(HeldPost.id).tuples()]

@@ -1,17 +1,17 @@
 """One decision: what becomes of a post. `decide(facts)` is pure: no query, no clock, no DNS.
 
-RULES is the order; the first rule that answers wins. Its answer's name is what logs, the held list and docs/rules.md say, and TEXTS has what
-people are told of it. The milter asks at RCPT, when `reading` is still None, and at end of message; the LMTP handler asks again and is the
-authority.
+RULES is the order, with the answers of each rule; the first that answers wins. The answer's name is what logs, the held list and docs/rules.md
+say, and TEXTS has what people are told of it. The milter asks at RCPT, when `reading` is still None, and at end of message; the LMTP handler asks
+again and is the authority.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from . import headerrule
+from . import headerrule, maillog
 from .directory import ListView
 from .i18n import N_, _
 from .reading import Reading
@@ -117,6 +117,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "moderated": ("", N_("The list {list} is moderated.")),
     "not_subscribed": ("", N_("The author is not subscribed to {list}.")),
     "accepted": ("", N_("The post is distributed.")),
+    "fault": ("", N_("A fault in the list server kept this post from being judged; its log says more.")),
 }  # fmt: skip
 
 
@@ -266,34 +267,54 @@ def _policy(policy: str, who: Standing, facts: Facts) -> Decision | None:
     return None
 
 
-RULES: tuple[Rule, ...] = (
-    state,
-    looping,
-    written_by_a_program,
-    unreadable,
-    anonymous,
-    forged,
-    on_block_list,
-    emergency,
-    header,
-    large,
-    crowded,
-    hidden,
-    without_subject,
-    misdirected_command,
-    seen_before,
-    attached,
-    may_post,
-)
+RULES: Mapping[Rule, tuple[str, ...]] = {
+    state: ("pending", "closed"),
+    looping: ("loop", "list_in_list"),
+    written_by_a_program: ("automatic",),
+    unreadable: ("malformed",),
+    anonymous: ("no_author",),
+    forged: ("forbidden",),
+    on_block_list: ("blocked",),
+    emergency: ("emergency",),
+    header: ("header_refused", "header_held", "spam_refused", "spam_held"),
+    large: ("too_large",),
+    crowded: ("too_many", "too_many_held"),
+    hidden: ("hidden", "hidden_held"),
+    without_subject: ("no_subject", "no_subject_held"),
+    misdirected_command: ("command",),
+    seen_before: ("duplicate", "twin"),
+    attached: ("file_type", "attachment", "attachment_held"),
+    may_post: (
+        "nobody", "staff_held", "member_refused", "member_held", "moderated", "not_subscribed", "subscribers_only", "moderators_only", "owners_only",
+        "trouble", "unauthenticated", "unauthenticated_held",
+    ),
+}  # fmt: skip
 
 
 def decide(facts: Facts) -> Decision:
-    """What becomes of the post: the first rule that answers, else ACCEPT."""
-    return next((decision for rule in RULES if (decision := rule(facts))), Decision(Action.ACCEPT, "accepted"))
+    """What becomes of the post: the first rule that answers, else ACCEPT. A post that a rule breaks on is held, with the traceback in the log."""
+    for rule in RULES:
+        try:
+            decision = rule(facts)
+        except Exception:
+            message_id = facts.reading.message_id if facts.reading else ""
+            maillog.fault("rule", rule=rule.__name__, list=facts.list.address, message_id=message_id)
+            return _hold("fault", rule.__name__)
+        if decision:
+            return decision
+    return Decision(Action.ACCEPT, "accepted")
+
+
+def action(name: str) -> Action:
+    """What an answer of that name does: a status code is a refusal's."""
+    special = {"accepted": Action.ACCEPT, "duplicate": Action.DISCARD, "trouble": Action.DEFER}
+    return special.get(name, Action.REJECT if TEXTS[name][0] else Action.HOLD)
 
 
 def explain(name: str, the_list: ListView, detail: str = "") -> str:
     """What people are told of an answer of that name, in the language in force."""
+    if name not in TEXTS:  # of another version, that held the post
+        return name
     return _(TEXTS[name][1]).format(
         list=the_list.address,
         owner=the_list.sub("owner"),

@@ -33,7 +33,7 @@ _COMMANDS = re.compile(
     re.IGNORECASE,
 )
 _SHORT = 5  # lines of a mail that may be a command
-_LISTS = frozenset({"list", "bulk", "junk"})
+_LISTS = frozenset({"list", "bulk", "junk", "auto_reply"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,6 @@ def read(message: Message) -> Reading:
             parts = tuple(mime.parts(message))
         except mime.TooComplex:
             problem = N_("it has too many parts")
-    auto = message.text("auto-submitted").lower()
     return Reading(
         author=author,
         author_key=author.address.key if author else "",
@@ -74,7 +73,7 @@ def read(message: Message) -> Reading:
         fingerprint=_fingerprint(message),
         subject=message.text("subject"),
         list_ids=frozenset(m[1].lower() for f in message.all("list-id") if (m := _LIST_ID.search(f.text))),
-        automatic=bool(auto and auto.partition(";")[0].strip() != "no") or message.text("precedence").lower() in _LISTS,
+        automatic=_automatic(message),
         recipients=_recipients(message),
         fields=message.fields if not problem else (),
         parts=parts,
@@ -83,6 +82,13 @@ def read(message: Message) -> Reading:
         command=_command(message, parts),
         problem=problem,
     )
+
+
+def _automatic(message: Message) -> bool:
+    """Whether a program says that it wrote this: RFC 3834 section 5, and what was in use before and beside it."""
+    said = message.text("auto-submitted").lower().partition(";")[0].strip()
+    older = any(message.first(name) for name in ("x-autoreply", "x-autorespond", "x-autoresponder"))
+    return said not in ("", "no") or older or message.text("precedence").lower() in _LISTS
 
 
 def author_of(message: Message) -> Mailbox | None:

@@ -73,8 +73,9 @@ def _post(door: Door, destination: Destination, envelope: Envelope, content: byt
     known = facts.of_message(the_list, envelope.reverse_path, message, len(content), author, digest)
     decision = policy.decide(known)
     values = {"list": the_list.address, "rule": decision.rule, "queue_id": envelope.queue_id, "author": author.address}
+    values["message_id"] = known.reading.message_id if known.reading else ""
     if decision.action is Action.ACCEPT and known.reading:
-        maillog.event("accepted", message_id=known.reading.message_id, **values)
+        maillog.event("accepted", **values)
         distribution.accept(the_list, known.reading, known.size, digest, envelope.queue_id, door.config)
         return door.distributor.hand_over(the_list, message, digest)
     if decision.action is Action.DISCARD:

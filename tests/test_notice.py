@@ -39,8 +39,8 @@ VALUES: dict[str, dict[str, object]] = {
     "renamed": {"old": "ca@lists.example.org", "until": 1800000000},
     "subscribed": {"actor": "owner@example.org"},
     "unsubscribed": {},
-    "held": {"posts": [POST], "reply_to": "amis-confirm+x@lists.example.org"},
-    "held_several": {"posts": [POST, POST | {"proved": False, "subject": ""}]},
+    "held": {"posts": [POST], "again": True, "reply_to": "amis-confirm+x@lists.example.org"},
+    "held_several": {"posts": [POST, POST | {"proved": False, "subject": ""}], "again": True},
     "held_author": {"post": POST},
     "confirm_author": {"post": POST},
     "rejected": {"post": POST, "reason": "Too long.\nSorry.", "answers": "<1@example.org>"},
@@ -48,7 +48,7 @@ VALUES: dict[str, dict[str, object]] = {
     "decided": {"post": POST, "by": "joe@example.org", "state": "approved", "reason": "Fine"},
     "answered": {"post": POST, "by": "joe@example.org", "state": "rejected", "changed": False, "reason": ""},
 }  # fmt: skip
-OPTIONAL = {"organisation": "", "description": "", "general": False, "proposed": "", "asked": "", "until": None, "actor": "", "reason": "", "reply_to": "", "answers": ""}
+OPTIONAL = {"organisation": "", "description": "", "general": False, "proposed": "", "asked": "", "until": None, "actor": "", "reason": "", "reply_to": "", "answers": "", "again": False}
 TEMPLATES = Path(notice.__file__).with_name("templates")
 
 
@@ -181,7 +181,7 @@ def test_a_message_goes_with_a_notice_as_it_is(config: Config, amis: ListView) -
     """A held post is attached, byte for byte, below a text that mail programs show; the notice is threaded to it."""
     post = "From: a@example.org\r\nSubject: =?x?=\r\n\r\n--x\r\né\r\n".encode()
     content = notice.write(
-        config, secret.load(config), "held", "a@example.org", amis, "en", posts=[POST], attached=post, answers="<1@example.org>", reply_to="r@example.org"
+        config, secret.load(config), "held", "a@example.org", amis, "en", posts=[POST], again=False, attached=post, answers="<1@example.org>", reply_to="r@example.org"
     )
     assert post in content
     parsed = email.message_from_bytes(content)
