@@ -260,7 +260,7 @@ def apply(
             record(actor, "member import", the_list.address, source, {"removed": removed} if removed else None, {"added": report.added})
     if not quiet and not dry_run and the_list.status == "open":
         by = actor.name if actor.key else ""
-        report.untold = len(notice.send_all(config, "subscribed", [str(line.address) for line in new], the_list, actor=by))
+        report.untold = len(notice.send_all(config, "subscribed", [str(line.address) for line in new], the_list, actor=by, own=False))
         report.untold += len(notice.send_all(config, "unsubscribed", [email for _key, email in gone], the_list))
     return report
 

@@ -15,10 +15,10 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 _LENGTH = 26
 
 
-def make(action: str, list_id: int | None, key: str, object: str, lifetime: int) -> str:
-    """A new token; `key` is the address it is for, `lifetime` in seconds. Call in a transaction."""
+def make(action: str, list_id: int | None, key: str, object: str, lifetime: int, client: str = "") -> str:
+    """A new token; `key` is the address it is for, `lifetime` in seconds, `client` who had it sent. Call in a transaction."""
     token = "".join(secrets.choice(_ALPHABET) for _place in range(_LENGTH))
-    Token.create(digest=_digest(token), action=action, list=list_id, address=key, object=object, expires=now() + lifetime)
+    Token.create(digest=_digest(token), action=action, list=list_id, address=key, object=object, client=client, expires=now() + lifetime)
     return token
 
 
@@ -36,6 +36,11 @@ def use(row: Token) -> bool:
 def withdraw(action: str, object: str) -> None:
     """Make the tokens of an action on an object worthless: it was decided otherwise."""
     Token.update(used=now()).where(Token.action == action, Token.object == object, Token.used.is_null()).execute()
+
+
+def withdraw_from(action: str, key: str, object: str) -> None:
+    """Make the tokens that one address had for that worthless: it gets a new one."""
+    Token.update(used=now()).where(Token.action == action, Token.address == key, Token.object == object, Token.used.is_null()).execute()
 
 
 def _digest(token: str) -> str:

@@ -418,18 +418,18 @@ def answer(config: Config, row: Token, message: Message, reading: Reading) -> No
     if row.action != "moderate":
         raise NotFound(row.action)
     actor, number = Actor(row.address, row.address), int(row.object)
-    wish, reason = _wish(message, reading)
+    wanted, reason = wish(message, reading)
     with connection():
         held = find(number)
         actor.require_moderator(held.list_id)
         the_list = directory.view(held.list, config)
     outcome = Outcome(number, held.state, held.decided_by, held.decided or 0, False)
     try:
-        if wish in APPROVE:
+        if wanted in APPROVE:
             outcome = approve(config, actor, number)
-        elif wish in REJECT | NO:
+        elif wanted in REJECT | NO:
             outcome = reject(config, actor, number, reason)
-        elif wish in DISCARD:
+        elif wanted in DISCARD:
             outcome = discard(config, actor, number)
     finally:
         if outcome.state != "held":
@@ -440,7 +440,7 @@ def answer(config: Config, row: Token, message: Message, reading: Reading) -> No
     notice.send(config, "answered", row.address, the_list, **values)
 
 
-def _wish(message: Message, reading: Reading) -> tuple[str, str]:
+def wish(message: Message, reading: Reading) -> tuple[str, str]:
     """The word that stands alone in the subject, else in the first line of the text, or begins it with a reason behind it; and the reason.
 
     What is approved can not be taken back, so "ok, but …" approves nothing; who answers so is asked again.

@@ -11,6 +11,7 @@ import email.utils
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -39,10 +40,20 @@ _SUBJECT = "Subject: "
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a notice is about that is about no list, or several: the command address of a domain. In a template it stands for the list."""
+
+    address: str
+    domain: str
+    language: str
+    name: str = ""
+
+
 _MESSAGE_ID = re.compile(r"<[!-;=?-~]{3,250}>")
 
 
-def send(config: Config, template: str, to: str, the_list: ListView, **values: Any) -> bool:
+def send(config: Config, template: str, to: str, the_list: ListView | Desk, **values: Any) -> bool:
     """Send one notice; False if Postfix did not take it (that is logged, and undoes nothing)."""
     return not send_all(config, template, [to], the_list, **values)
 
@@ -51,7 +62,7 @@ def send_all(
     config: Config,
     template: str,
     recipients: Iterable[str],
-    the_list: ListView,
+    the_list: ListView | Desk,
     *,
     each: Callable[[str], dict[str, Any]] | None = None,
     **values: Any,
@@ -71,7 +82,7 @@ def send_all(
                 outcome = postfix.submit("", [to], content)
                 tried += 1
                 if outcome.taken and not outcome.refused and not outcome.deferred:
-                    event("notice", template=template, list=the_list.address, to=to)
+                    event("notice", template=template, list=the_list.address, to=to, message_id=values.get("answers"))
                 else:
                     problem("notice-refused", template=template, list=the_list.address, to=to, reply=_refusal(outcome))
                     refused.append(to)
@@ -85,14 +96,19 @@ def _refusal(outcome: submission.Outcome) -> Reply:
 
 
 def _written(
-    config: Config, template: str, recipients: list[str], the_list: ListView, values: Callable[[str], dict[str, Any]]
+    config: Config, template: str, recipients: list[str], the_list: ListView | Desk, values: Callable[[str], dict[str, Any]]
 ) -> Iterator[tuple[str, bytes]]:
     sealed = secret.load(config)
     for to in recipients:
         person = Account.get_or_none(Account.key == _key(to))
-        language = known(person.language if person and person.language else the_list["language"])
+        language = known(person.language if person and person.language else _language(the_list))
         name = person.name if person else ""
         yield to, write(config, sealed, template, to, the_list, language, name=name, **values(to))
+
+
+def _language(the_list: ListView | Desk) -> str:
+    language: str = the_list.language if isinstance(the_list, Desk) else the_list["language"]
+    return language
 
 
 def _key(to: str) -> str:
@@ -107,21 +123,26 @@ def write(
     sealed: secret.Secret,
     template: str,
     to: str,
-    the_list: ListView,
+    the_list: ListView | Desk,
     language: str,
     *,
     name: str = "",
     reply_to: str = "",
     answers: str = "",
+    replied: bool = False,
     attached: bytes | None = None,
     **values: Any,
 ) -> bytes:
     """The notice as bytes, 7-bit whatever the text: header fields through `message.field`, the text in UTF-8.
 
-    `answers` is the Message-ID that mail programs show it below; `attached` a message that goes with it as it is.
+    `answers` is the Message-ID that mail programs show it below; `replied` says that it goes to the author of that message, in answer to it;
+    `attached` is a message that goes with it as it is.
     """
-    subject, text = render(template, language, site=config["site.name"], list=the_list, name=name, **values)
-    sender = the_list.sub("owner") if the_list.status == "open" else f"listmaster@{the_list.domain}"
+    subject, text = render(template, language, site=config["site.name"], list=the_list, name=name, reply_to=reply_to, **values)
+    if isinstance(the_list, Desk):
+        sender = the_list.address
+    else:
+        sender = the_list.sub("owner") if the_list.status == "open" else f"listmaster@{the_list.domain}"
     fields = [
         secret.ask_signature(sealed, the_list.domain, now()),
         field("From", f"{phrase(config['site.name'])} <{sender}>"),
@@ -129,7 +150,7 @@ def write(
         field("Subject", subject),
         field("Date", email.utils.format_datetime(datetime.now(UTC))),
         field("Message-ID", f"<{uuid.uuid4().hex}@{the_list.domain}>"),
-        field("Auto-Submitted", "auto-generated"),  # RFC 3834 section 5
+        field("Auto-Submitted", "auto-replied" if replied else "auto-generated"),  # RFC 3834 section 5
         field("MIME-Version", "1.0"),
         field("Content-Language", language),
     ]

@@ -21,7 +21,7 @@ from .database import connection, transaction
 from .directory import ListView
 from .i18n import N_, _
 from .message import decode
-from .models import Account, Bounce, Domain, Listmaster, MailingList, Role, Subscription, iso
+from .models import Account, Bounce, Domain, Listmaster, MailingList, PendingSubscription, Role, Subscription, iso
 from .refusal import BadData, NotFound, NotPermitted
 from .setting import BOOL, LINE, Setting, SettingError, choice, table
 from .setting import find as find_setting
@@ -37,6 +37,7 @@ FIELDS = table(
         Setting(
             "posting", choice("default", "hold", "accept", "refuse"), "default", N_("What happens to their posts, over the list's policy.")
         ),
+        Setting("concealed", BOOL, False, N_("Whether other subscribers do not see them."), owner=False),
         Setting("name", LINE, "", N_("Their display name."), owner=False),
     ]
 )
@@ -233,12 +234,17 @@ def subscribe(
     *,
     force: bool = False,
     quiet: bool = False,
+    consent: str = "",
+    answers: str = "",
 ) -> Result:
     """Add a subscriber: added, already, blocked or full. They get a welcome unless `quiet`. `force`, for listmasters, adds to a pending list too.
-    Raises BadData for a broken address, NotPermitted while the list is pending or closed."""
+    Raises BadData for a broken address, NotPermitted while the list is pending or closed.
+
+    `consent` is how the subscribers themselves asked for it; then no owner has to act. `answers` is the Message-ID that the welcome answers."""
     parsed = read_address(address)
+    own = bool(consent)
     with transaction():
-        require_open(config, actor, the_list, force)
+        require_open(config, Actor(actor.name) if own else actor, the_list, force)
         misfit = unfit(the_list, parsed, directory.domains(), config)
         if misfit:
             raise BadData(f"{parsed}: {misfit}")
@@ -251,13 +257,14 @@ def subscribe(
         if limit and Subscription.select().where(Subscription.list == the_list.id).count() >= limit:
             return Result(str(parsed), "full", full_at(limit))
         row = account(parsed, name)
-        if not _insert(Subscription, list=the_list.id, account=row, own_posts=the_list["own_posts"], source=source, added_by=actor.name):
+        if not _insert(Subscription, list=the_list.id, account=row, own_posts=the_list["own_posts"], source=source, added_by=actor.name, consent=consent):
             return Result(row.address, "already")
-        record(actor, "member add", the_list.address, row.address, after={"source": source})
-    welcome = not quiet and the_list.status == "open"
-    return Result(
-        row.address, "added", told=not welcome or notice.send(config, "subscribed", row.address, the_list, actor=actor.key and actor.name)
-    )
+        PendingSubscription.delete().where(PendingSubscription.list == the_list.id, PendingSubscription.key == parsed.key).execute()
+        record(actor, "member add", the_list.address, row.address, after={"source": source, **({"consent": consent} if own else {})})
+    if quiet or the_list.status != "open":
+        return Result(row.address, "added")
+    values = {"actor": actor.key and actor.name, "own": own, "answers": answers, "replied": bool(answers)}
+    return Result(row.address, "added", told=notice.send(config, "subscribed", row.address, the_list, **values))
 
 
 def blocked_by(pattern: str) -> str:
@@ -270,7 +277,7 @@ def full_at(limit: int) -> str:
     return _("the list has the {limit} subscribers it may have; a listmaster can raise max_subscribers").format(limit=limit)
 
 
-def unsubscribe(config: Config, actor: Actor, the_list: ListView, address: str, *, quiet: bool = False) -> Result:
+def unsubscribe(config: Config, actor: Actor, the_list: ListView, address: str, *, quiet: bool = False, answers: str = "") -> Result:
     """Remove a subscriber: removed or absent. Owners may, and everyone for themselves, whatever the list's state."""
     parsed = read_address(address)
     with transaction():
@@ -280,12 +287,14 @@ def unsubscribe(config: Config, actor: Actor, the_list: ListView, address: str, 
         if held is None or not Subscription.delete().where(Subscription.id == held.id).execute():
             return Result(str(parsed), "absent")
         record(actor, "member remove", the_list.address, held.account.address, before=_row(held))
-    goodbye = not quiet and the_list.status == "open"
-    return Result(held.account.address, "removed", told=not goodbye or notice.send(config, "unsubscribed", held.account.address, the_list))
+    if quiet or the_list.status != "open":
+        return Result(held.account.address, "removed")
+    values = {"answers": answers, "replied": bool(answers)}
+    return Result(held.account.address, "removed", told=notice.send(config, "unsubscribed", held.account.address, the_list, **values))
 
 
 def update(config: Config, actor: Actor, the_list: ListView, address: str, values: Mapping[str, str]) -> dict[str, Any]:
-    """Change a subscriber's mode (mail, nomail), own_posts (yes, no), posting (default, hold, accept, refuse) or name; all or none.
+    """Change a subscriber's mode (mail, nomail), own_posts (yes, no), posting (default, hold, accept, refuse), concealed or name; all or none.
     Returns their row as `subscribers` shows it. Raises BadData, NotFound."""
     parsed = read_address(address)
     try:
@@ -304,7 +313,7 @@ def update(config: Config, actor: Actor, the_list: ListView, address: str, value
             held.account.save(only=[Account.name])
         for key, value in read.items():
             setattr(held, key, "" if value == "default" else value)
-        held.save(only=[Subscription.mode, Subscription.own_posts, Subscription.posting])
+        held.save(only=[Subscription.mode, Subscription.own_posts, Subscription.posting, Subscription.concealed])
         after = _row(held)
         if after != before:
             record(actor, "member set", the_list.address, held.account.address, before, after)
@@ -312,7 +321,8 @@ def update(config: Config, actor: Actor, the_list: ListView, address: str, value
 
 
 def subscribers(the_list: ListView) -> Iterator[dict[str, Any]]:
-    """The subscribers by address, as `--json` shows them: email, name, mode, own_posts, posting, since, source, bounce_score."""
+    """The subscribers by address, as `--json` shows them: email, name, mode, own_posts, posting, since,
+    source, concealed, consent, bounce_score."""
     query = Subscription.select(*_COLUMNS).join(Account).where(Subscription.list == the_list.id).order_by(Account.key).tuples()
     with connection():
         for row in query.iterator():
@@ -383,10 +393,14 @@ _COLUMNS = (
     Subscription.posting,
     Subscription.since,
     Subscription.source,
+    Subscription.concealed,
+    Subscription.consent,
 )
 
 
-def _fields(email: str, name: str, mode: str, own_posts: bool, posting: str, since: int, source: str) -> dict[str, Any]:
+def _fields(
+    email: str, name: str, mode: str, own_posts: bool, posting: str, since: int, source: str, concealed: bool, consent: str
+) -> dict[str, Any]:
     return {
         "email": email,
         "name": name,
@@ -395,18 +409,20 @@ def _fields(email: str, name: str, mode: str, own_posts: bool, posting: str, sin
         "posting": posting or "default",
         "since": iso(since),
         "source": source,
+        "concealed": bool(concealed),
+        "consent": consent,
         "bounce_score": None,
     }
 
 
 def _row(held: Subscription) -> dict[str, Any]:
     who = held.account
-    return _fields(who.address, who.name, held.mode, held.own_posts, held.posting, held.since, held.source)
+    return _fields(who.address, who.name, held.mode, held.own_posts, held.posting, held.since, held.source, held.concealed, held.consent)
 
 
 def _nowhere(email: str, name: str) -> dict[str, Any]:
     """The row of somebody who is not subscribed."""
-    return {"roles": [], "email": email, "name": name, **dict.fromkeys(("mode", "own_posts", "posting", "since", "source", "bounce_score"))}
+    return {"roles": [], "email": email, "name": name, **dict.fromkeys(("mode", "own_posts", "posting", "since", "source", "concealed", "consent", "bounce_score"))}
 
 
 def _holder(email: str, name: str, since: int) -> dict[str, Any]:

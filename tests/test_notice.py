@@ -37,7 +37,13 @@ VALUES: dict[str, dict[str, object]] = {
     "closed": {"reason": "Done"},
     "reopened": {},
     "renamed": {"old": "ca@lists.example.org", "until": 1800000000},
-    "subscribed": {"actor": "owner@example.org"},
+    "subscribed": {"actor": "owner@example.org", "own": False, "replied": False},
+    "confirm": {"address": "jane@example.org", "wishes": [lambda: "Subscribe me to amis@lists.example.org."], "expires": 1_800_000_000, "reply_to": POST["reply"]},
+    "invitation": {"by": "owner@example.org", "expires": 1_800_000_000, "reply_to": POST["reply"]},
+    "answer": {
+        "subject": "", "results": [{"line": "info amis@lists.example.org", "text": "About\n  friends"}],
+        "unknown": ["Hello"], "left": 3, "help": "", "commands": "sympa@lists.example.org",
+    },
     "unsubscribed": {},
     "held": {"posts": [POST], "again": True, "reply_to": "amis-confirm+x@lists.example.org"},
     "held_several": {"posts": [POST, POST | {"proved": False, "subject": ""}], "again": True},
@@ -48,7 +54,10 @@ VALUES: dict[str, dict[str, object]] = {
     "decided": {"post": POST, "by": "joe@example.org", "state": "approved", "reason": "Fine"},
     "answered": {"post": POST, "by": "joe@example.org", "state": "rejected", "changed": False, "reason": ""},
 }  # fmt: skip
-OPTIONAL = {"organisation": "", "description": "", "general": False, "proposed": "", "asked": "", "until": None, "actor": "", "reason": "", "reply_to": "", "answers": "", "again": False}
+OPTIONAL = {
+    "organisation": "", "description": "", "general": False, "proposed": "", "asked": "", "until": None, "actor": "", "reason": "", "answers": "",
+    "again": False, "unknown": [], "left": 0,
+}  # fmt: skip
 TEMPLATES = Path(notice.__file__).with_name("templates")
 
 
