@@ -24,6 +24,17 @@ def txt(text: bytes) -> str:
     return " ".join('"' + "".join(f"\\{byte:03d}" for byte in part) + '"' for part in parts)
 
 
+def _pair() -> tuple[socket.socket, socket.socket]:
+    """A UDP and a TCP socket on one port; somebody else may be faster on the second."""
+    while True:
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp.bind(("127.0.0.1", 0))
+        try:
+            return udp, socket.create_server(udp.getsockname())
+        except OSError:
+            udp.close()
+
+
 class Server:
     """Answers over UDP and TCP from `zone`: {(name, type): [data, …] or a fault}; a fault of a name is under (name, "*").
 
@@ -34,10 +45,8 @@ class Server:
         self.zone: dict[tuple[str, str], list[str] | str] = dict(zone or {})
         self.ttl = ttl
         self.asked: list[tuple[str, str]] = []
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._udp.bind(("127.0.0.1", 0))
+        self._udp, self._tcp = _pair()
         self.port: int = self._udp.getsockname()[1]
-        self._tcp = socket.create_server(("127.0.0.1", self.port))
         self._threads = [threading.Thread(target=run, daemon=True) for run in (self._serve_udp, self._serve_tcp)]
         for thread in self._threads:
             thread.start()
