@@ -396,7 +396,7 @@ def done(number: int) -> None:
 # Answers by mail.
 
 
-APPROVE = frozenset(["approve", "approved", "accept", "distribute", "dis", "ok", "yes", "oui", "approuver", "accepter", "distribuer"])
+APPROVE = frozenset(["approve", "approved", "accept", "distribute", "dis", "ok", "yes", "oui", "approuver", "accepter", "distribuer", "activate", "activer"])
 REJECT = frozenset(["reject", "rej", "refuse", "rejeter", "refuser"])  # a reason may follow in the same line
 NO = frozenset(["no", "non"])  # the same; but "no problem" is none
 DISCARD = frozenset(["discard", "drop", "spam", "ignore", "ignorer", "supprimer"])
@@ -409,16 +409,20 @@ _INTRODUCTION = re.compile(r"(?:On|Le|Am|El|Il|Op)\b.{10}")  # its first line, w
 def answer(config: Config, row: Token, message: Message, reading: Reading) -> None:
     """Do what the answer to a notice asks, for whom its key stands. Raises NotPermitted, NotFound; TryAgain where Postfix is down.
 
-    A moderator says in the subject or in the first line what is to be done with the post; whether they still moderate is asked again. What
-    became of it, or who was faster, is told to that moderator and to nobody else. An author who answers at all has confirmed.
+    A moderator says in the subject or in the first line what is to be done with the post. An author who answers at all has confirmed.
     """
+    by_key(config, row, *wish(message, reading), reading.message_id)
+
+
+def by_key(config: Config, row: Token, wanted: str, reason: str, answers: str) -> None:
+    """Decide on the post that a key is for. Whether its holder still moderates is asked again; what became of the post, or who was faster, is told
+    to them and to nobody else, below the message `answers`."""
     if row.action == "author":
         _confirmed(config, row)
         return
     if row.action != "moderate":
         raise NotFound(row.action)
     actor, number = Actor(row.address, row.address), int(row.object)
-    wanted, reason = wish(message, reading)
     with connection():
         held = find(number)
         actor.require_moderator(held.list_id)
@@ -436,7 +440,7 @@ def answer(config: Config, row: Token, message: Message, reading: Reading) -> No
             with transaction():
                 confirmation.use(row)
     post = _described(held, the_list, "")
-    values = {"post": post, "by": outcome.by, "state": outcome.state, "changed": outcome.changed, "reason": reason, "answers": reading.message_id}
+    values = {"post": post, "by": outcome.by, "state": outcome.state, "changed": outcome.changed, "reason": reason, "answers": answers, "replied": True}
     notice.send(config, "answered", row.address, the_list, **values)
 
 
