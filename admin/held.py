@@ -123,7 +123,8 @@ def _decide(ctx: click.Context, numbers: Sequence[int], verb: Callable[[int], mo
             run.say(_line(outcome))
     if run.json:
         output.data(output.to_json(rows))
-    ctx.exit(codes.pop() if len(codes) == 1 else 1)
+    if codes != {0}:
+        ctx.exit(codes.pop() if len(codes) == 1 else 1)
 
 
 def _line(outcome: moderation.Outcome) -> str:

@@ -27,6 +27,7 @@ from kelou.reply import Reply
 
 ALICE, BOB, CAROL = "alice@example.org", "bob@example.net", "carol@example.net"
 MOIRA, MAX, OWNER = "moira@example.org", "max@example.org", "owner@example.org"
+STRANGER = "mallory@example.com"
 LIST = "amis@lists.example.org"
 KEY = re.compile(r"amis-confirm\+([a-z2-7]{26})@lists\.example\.org")
 QUEUE_ID = "4XyZ1234abc"

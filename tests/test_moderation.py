@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from database_fixture import SHELL, audited, person
-from moderation_fixture import ALICE, BOB, CAROL, LIST, MAX, MOIRA, OWNER, QUEUE_ID, Moderated, post, text
+from moderation_fixture import ALICE, BOB, CAROL, LIST, MAX, MOIRA, OWNER, QUEUE_ID, STRANGER, Moderated, post, text
 from samples import FOLDER, NAMES
 
 from kelou import blocklist, lifecycle, moderation, people, policy, standing
@@ -23,7 +23,6 @@ from kelou.refusal import BadData, NotFound, NotPermitted, TryAgain
 from kelou.submission import wire
 
 DAY = 86400
-STRANGER = "mallory@example.com"
 ME = person(MOIRA)
 
 
