@@ -32,8 +32,6 @@ FUNCTIONS = {
 WITH_TOKEN = frozenset({"unsubscribe", "confirm", "bounces"})
 # Functions that a list offers while it is pending or closed: reports of what it sent earlier still come in.
 ALWAYS = frozenset({"bounces"})
-# Functions that nothing answers yet: their addresses do not claim to take mail.
-LATER = frozenset({"subscribe", "unsubscribe", "command"})
 # Functions that are for our own messages: no door takes mail for them from outside.
 INTERNAL = frozenset({"distribute"})
 SITE = {"postmaster": "listmasters", "listmaster": "listmasters", "abuse": "listmasters", "mailer-daemon": "nobody"}
@@ -51,7 +49,7 @@ class Destination:
     @property
     def open(self) -> bool:
         """Whether it takes mail now."""
-        if self.function in LATER | INTERNAL:
+        if self.function in INTERNAL:
             return False
         return self.list is None or self.list.status == "open" or self.function in ALWAYS
 
@@ -100,7 +98,8 @@ def refusal(destination: Destination | None, recipient: str) -> Reply | None:
     """Why an address in a list domain takes no mail now, as both doors say it; None if it does. `destination` is what it resolved to."""
     if destination is None:
         return Reply(550, "5.1.1", _(_UNKNOWN).format(recipient=recipient))
-    if destination.open and destination.function == "confirm" and confirmation.find(destination.token) is None:
+    key = destination.token or destination.function == "confirm"
+    if destination.open and destination.function in ("confirm", "unsubscribe") and key and confirmation.find(destination.token) is None:
         return Reply(550, "5.1.1", _(_BAD_KEY))
     if destination.open:
         return None

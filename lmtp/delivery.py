@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kelou import authorseal, confirmation, distribution, facts, maillog, moderation, people, policy, reply
+from kelou import answer, authorseal, confirmation, consent, distribution, facts, mailcommand, maillog, moderation, people, policy, reply
 from kelou.address import AddressError, parse
 from kelou.config import Config
 from kelou.database import connection
@@ -34,6 +34,7 @@ class Envelope:
     reverse_path: str
     recipient: str
     queue_id: str
+    client: str = ""  # the IP address that Postfix had it from
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +108,30 @@ def _confirm(door: Door, destination: Destination, envelope: Envelope, content: 
     message = Message.parse(content)
     reading = read(message)
     row = confirmation.find(destination.token)
-    if row is None or not envelope.reverse_path or reading.automatic:
-        maillog.event("ignored", recipient=envelope.recipient, queue_id=envelope.queue_id, why="automatic" if row else "key")
+    the_list, leaving = destination.list, destination.function == "unsubscribe"
+    another = row is not None and ((the_list is not None and row.list_id != the_list.id) or (leaving and row.action != consent.LEAVE))
+    if row is None or another or answer.from_program(envelope.reverse_path, message, reading):
+        maillog.event("ignored", recipient=envelope.recipient, queue_id=envelope.queue_id, why="program" if row and not another else "key")
         return reply.DISCARDED
     try:
-        moderation.answer(door.config, row, message, reading)
+        answer.confirm(door.config, row, destination.domain, message, reading)
     except TryAgain as later:
         maillog.problem("later", recipient=envelope.recipient, reason=later)
     except Refusal as no:  # the key was good, its holder is no moderator any more, or the post is gone
         maillog.event("refused", recipient=envelope.recipient, queue_id=envelope.queue_id, reason=no)
+    return reply.OK
+
+
+def _commands(door: Door, destination: Destination, envelope: Envelope, content: bytes) -> Reply:
+    """Mail to the command address, or to an address of a list's that is a command itself, whatever the mail says."""
+    the_list, message = destination.list, Message.parse(content)
+    if destination.function == "unsubscribe" and destination.token:
+        return _confirm(door, destination, envelope, content)
+    author = authorseal.open(door.secret, message, envelope.queue_id, now())
+    digest = answer.digest_of(content, envelope.recipient)
+    mail = answer.Mail(message, read(message), author, envelope.reverse_path, digest, envelope.client)
+    own = mailcommand.from_function(destination.function, the_list.address) if the_list else None
+    answer.take(door.config, destination.domain, mail, own)
     return reply.OK
 
 
@@ -183,6 +199,9 @@ _FUNCTIONS: dict[str, Callable[[Door, Destination, Envelope, bytes], Reply]] = {
     "listmasters": _people,
     "bounces": _bounces,
     "confirm": _confirm,
+    "command": _commands,
+    "subscribe": _commands,
+    "unsubscribe": _commands,
     "distribute": _distribute,
     "nobody": _nobody,
 }

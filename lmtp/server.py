@@ -59,7 +59,9 @@ class Handler:
         return "250 2.1.5 OK"
 
     async def handle_DATA(self, server: Any, _session: Any, envelope: Any) -> str:
-        its = Envelope("" if envelope.mail_from == "<>" else envelope.mail_from, envelope.rcpt_tos[0], server.forwarded.get("IDENT", ""))
+        told: dict[str, str] = server.forwarded
+        reverse_path = "" if envelope.mail_from == "<>" else envelope.mail_from
+        its = Envelope(reverse_path, envelope.rcpt_tos[0], told.get("IDENT", ""), told.get("ADDR", "").removeprefix("IPV6:"))
         server.forwarded.clear()  # it was said of this message
         work = asyncio.get_running_loop().run_in_executor(self._executor, self._answer, its, envelope.content)
         self.running.add(work)
