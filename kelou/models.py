@@ -22,6 +22,8 @@ from peewee import (
     TextField,
 )
 
+from .columns import LastingIdField
+
 db = DatabaseProxy()
 
 
@@ -51,6 +53,7 @@ class Domain(Base):
 class MailingList(Base):
     """A list. `list_id` is its List-Id for ever (RFC 2919 section 3): filters of subscribers stand on it."""
 
+    id = LastingIdField()
     domain = ForeignKeyField(Domain, backref="lists")
     name = CharField()
     list_id = CharField(unique=True)
@@ -128,6 +131,7 @@ class Role(Base):
 class Subscription(Base):
     """A subscriber of a list, with the consent it stands on: since when, how it came about and who did it."""
 
+    id = LastingIdField()
     list = ForeignKeyField(MailingList, backref="subscriptions", on_delete="CASCADE")
     account = ForeignKeyField(Account, backref="subscriptions", on_delete="CASCADE")
     mode = CharField(default="mail")  # mail, nomail

@@ -3,6 +3,7 @@
 from typing import Any
 
 from peewee import BigIntegerField, BlobField, BooleanField, CharField, ForeignKeyField, IntegerField, Model, TextField
+from kelou.columns import LastingIdField
 
 
 def up(migrator: Any, db: Any) -> None:
@@ -49,6 +50,7 @@ def up(migrator: Any, db: Any) -> None:
     db.create_tables([Domain])
 
     class MailingList(Model):
+        id = LastingIdField()
         domain = ForeignKeyField(Domain)
         name = CharField()
         list_id = CharField(unique=True)
@@ -267,6 +269,7 @@ def up(migrator: Any, db: Any) -> None:
     db.create_tables([Role])
 
     class Subscription(Model):
+        id = LastingIdField()
         list = ForeignKeyField(MailingList, on_delete="CASCADE")
         account = ForeignKeyField(Account, on_delete="CASCADE")
         mode = CharField(default="mail")
