@@ -3,6 +3,7 @@
 from typing import Any
 
 from peewee import BigIntegerField, BlobField, BooleanField, CharField, ForeignKeyField, IntegerField, Model, TextField
+
 from kelou.columns import LastingIdField
 
 
