@@ -176,6 +176,7 @@ def up(directory: Path) -> dict[str, Any]:
     _require()
     if not _PLAIN.fullmatch(str(directory)):
         raise BadData(_("{directory}: Postfix wants a path without blanks and special characters").format(directory=directory))
+    os.umask(0o022)  # Postfix's processes, as another user, go through folders that are made here
     directory.mkdir(parents=True, exist_ok=True)
     with _lock(directory), contextlib.ExitStack() as ports:
         sandbox = _read(directory) or _new(directory, ports)

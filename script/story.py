@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """The story that script/demo tells: each command with its output, then what was delivered to whom, checked by two DKIM verifiers."""
 
 from __future__ import annotations

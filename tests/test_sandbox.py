@@ -300,3 +300,13 @@ def test_nothing_unsigned(place: Path) -> None:
     dialogue = submit(state["reinjection"], "ca-bounces@lists.example.org", "reader@example.net", POST)
     assert all(reply.startswith("4") for reply in dialogue.recipients)
     assert not dialogue.data
+
+
+def test_umask(tmp_path: Path) -> None:
+    """A shell whose new files are nobody else's business starts a sandbox all the same."""
+    command = [sys.executable, "-m", "kelou.admin.cli", "sandbox", "up", str(tmp_path / "sb")]
+    try:
+        done = subprocess.run(["sh", "-c", 'umask 077; exec "$@"', "sh", *command], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    finally:
+        kelou("sandbox", "down", str(tmp_path / "sb"))
