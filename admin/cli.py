@@ -20,7 +20,7 @@ import click
 
 import kelou
 from kelou import i18n
-from kelou.i18n import N_, _
+from kelou.i18n import N_, _, ngettext
 from kelou.refusal import BadConfiguration, BadData, Down, NotPermitted, Refusal, TryAgain
 from kelou.setting import SettingError
 
@@ -33,13 +33,17 @@ FAULT = 70  # EX_SOFTWARE: our own
 # What Click itself says, for our catalogue: Click asks the process's own gettext domain, which `speak` makes ours.
 CLICK = (
     N_("Usage:"), N_("Options"), N_("Commands"), N_("Positional arguments"), N_("Show this message and exit."), N_("Show the version and exit."),
-    N_("default: {default}"), N_("Missing argument"), N_("Missing option"), N_("Missing parameter"), N_("Missing command."),
-    N_("Missing {param_type}"), N_("Choose from:\n\t{choices}"), N_("No such option {name!r}."), N_("No such option: {name}"),
-    N_("Option {name!r} does not take a value."), N_("Option {name!r} requires an argument."), N_("Invalid value for {param_hint}: {message}"),
-    N_("Invalid value: {message}"), N_("{value!r} is not one of {choices}."), N_("{value!r} is not a valid {number_type}."),
-    N_("{name} {filename!r} does not exist."), N_("{name} {filename!r} is a directory."), N_("{name} {filename!r} is not readable."),
-    N_("Got unexpected extra argument ({args})"), N_("Got unexpected extra arguments ({args})"), N_("Did you mean {possibility}?"),
-    N_("(Did you mean one of: {possibilities}?)"), N_("Argument {name!r} takes {nargs} values."), N_("required"),
+    N_("default: {default}"), N_("required"), N_("file"), N_("directory"), N_("path"),
+    N_("Missing argument"), N_("Missing option"), N_("Missing parameter"), N_("Missing command."), N_("Missing {param_type}"),
+    N_("Choose from:\n\t{choices}"), N_("No such option {name!r}."), N_("No such option: {name}"), N_("Option {name!r} does not take a value."),
+    N_("Argument {name!r} takes {nargs} values."), N_("Invalid value: {message}"), N_("Invalid value for {param_hint}: {message}"),
+    N_("{value!r} is not a valid {number_type}."), N_("{value} is not in the range {range}."),
+    N_("{name} {filename!r} does not exist."), N_("{name} {filename!r} is a file."), N_("{name} {filename!r} is a directory."),
+    N_("{name} {filename!r} is not readable."), N_("{name} {filename!r} is not writable."),
+    ngettext("Did you mean {possibility}?", "(Did you mean one of: {possibilities}?)", 1),
+    ngettext("Option {name!r} requires an argument.", "Option {name!r} requires {nargs} arguments.", 1),
+    ngettext("{value!r} is not {choice}.", "{value!r} is not one of {choices}.", 1),
+    ngettext("Got unexpected extra argument ({args})", "Got unexpected extra arguments ({args})", 1),
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from kelou import database
-from kelou.i18n import LANGUAGES, _
+from kelou.i18n import LANGUAGES, N_, _
 
 from . import output
 from .run import Run
@@ -20,6 +20,9 @@ ALIASES = {"ls": "list", "rm": "remove"}
 
 # How a verb takes -n: `none`, it changes nothing anyway; `rollback`, only the database, so that it is run and rolled back; `own`, it looks itself.
 DRY_RUNS = ("none", "rollback", "own")
+
+# What Click calls the values of its types; it does not translate these.
+VALUES = {"text": N_("TEXT"), "integer": N_("NUMBER"), "integer range": N_("NUMBER")}
 
 
 def _note(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
@@ -53,6 +56,8 @@ class Verb(click.Command):
         assert dry_run in DRY_RUNS
         self.dry_run = dry_run
         self.params += common(hidden=True)
+        for parameter in self.params:
+            parameter.metavar = parameter.metavar or (_(VALUES[parameter.type.name]) if parameter.type.name in VALUES else None)
 
     def invoke(self, ctx: click.Context) -> Any:
         run = ctx.ensure_object(Run)
@@ -71,7 +76,8 @@ class Noun(click.Group):
     group_class = type  # a noun in a noun is one of the same kind
 
     def __init__(self, *args: Any, params: list[click.Parameter] | None = None, **more: Any) -> None:
-        super().__init__(*args, params=common(hidden=True) if params is None else params, **more)
+        params = common(hidden=True) if params is None else params
+        super().__init__(*args, params=params, subcommand_metavar=_("COMMAND [ARGS]..."), **more)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args:
@@ -90,6 +96,6 @@ class Noun(click.Group):
         if self.get_command(ctx, name) is None and not name.startswith("-"):
             near = difflib.get_close_matches(name, self.list_commands(ctx), 1, 0.5)
             hint = _("did you mean {name}?") if near else _("there are: {names}")
-            text = _("there is no command {path} {name}; ").format(path=ctx.command_path, name=name)
-            ctx.fail(text + hint.format(name=near[0] if near else "", names=", ".join(self.list_commands(ctx))))
+            hint = hint.format(name=near[0] if near else "", names=", ".join(self.list_commands(ctx)))
+            ctx.fail(_("there is no command {path} {name}; {hint}").format(path=ctx.command_path, name=name, hint=hint))
         return super().resolve_command(ctx, args)

@@ -68,7 +68,7 @@ def list_settings() -> str:
     """The lists' settings, and the types."""
     intro = _("Set with `kelou list set LIST KEY=VALUE`. A list's value is its own, else its type's, else the default.")
     lines = [MADE, "", "# " + _("Settings of a list"), "", intro, "", *_table(listtype.SETTINGS.values()), "", "## " + _("Types"), ""]
-    lines += [f"| {_('type')} | {_('meant for')} | {_('sets')} |", "|---|---|---|"]
+    lines += _head(_("type"), _("meant for"), _("sets"))
     for name, preset in listtype.TYPES.items():
         lines.append(f"| {name} | {_(listtype.TITLES[name])} | {_preset(preset)} |")
     return "\n".join(lines) + "\n"
@@ -79,11 +79,16 @@ def _preset(preset: Mapping[str, object]) -> str:
 
 
 def _table(settings: Iterable[Setting]) -> list[str]:
-    lines = [f"| {_('setting')} | {_('default')} | {_('must be')} | {_('what it is')} |", "|---|---|---|---|"]
+    lines = _head(_("setting"), _("default"), _("must be"), _("what it is"))
+    only = " " + _("Listmasters only.")
     for setting in settings:
-        help = _(setting.help) if setting.owner else f"{_(setting.help)} {_('Listmasters only.')}"
+        help = _(setting.help) + ("" if setting.owner else only)
         lines.append(f"| `{setting.key}` | {_code(setting.show(setting.default))} | {setting.kind.right} | {help} |")
     return lines
+
+
+def _head(*titles: str) -> list[str]:
+    return [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
 
 
 def _code(text: str) -> str:

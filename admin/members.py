@@ -125,13 +125,13 @@ def _summary(run: Run, report: batch.Report) -> None:
     if wrong:
         output.data(output.table(columns, wrong, output.terminal_width()))
     counts = (
-        (report.added, _("added")),
-        (report.already, _("there already")),
-        (report.removed, _("removed")),
-        (report.invalid, _("not valid")),
-        (report.blocked, _("blocked")),
+        (report.added, ngettext("{number} added", "{number} added", report.added)),
+        (report.already, ngettext("{number} there already", "{number} there already", report.already)),
+        (report.removed, ngettext("{number} removed", "{number} removed", report.removed)),
+        (report.invalid, ngettext("{number} not valid", "{number} not valid", report.invalid)),
+        (report.blocked, ngettext("{number} blocked", "{number} blocked", report.blocked)),
     )
-    run.say(", ".join(f"{number} {word}" for number, word in counts if number) or _("nothing to do"))
+    run.say(", ".join(text.format(number=number) for number, text in counts if number) or _("nothing to do"))
     if report.untold:
         run.say(ngettext("Postfix did not take {number} welcome.", "Postfix did not take {number} welcomes.", report.untold).format(number=report.untold))
 

@@ -73,7 +73,7 @@ def host(domain: str) -> str:
     if len(ascii_form) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
         raise AddressError(N_("the domain is not valid") if domain else N_("no domain after @"))
     if labels[-1].isdigit():
-        raise AddressError("an IP address is no domain")
+        raise AddressError(N_("an IP address is no domain"))
     if len(labels) < 2 and ascii_form != "localhost":
         raise AddressError(N_("the domain is not complete"))
     return ascii_form

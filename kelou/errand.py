@@ -17,7 +17,7 @@ from .command import Command
 from .config import Config
 from .database import connection
 from .directory import ListView
-from .i18n import N_, _
+from .i18n import N_, _, ngettext
 from .models import Account, Domain, MailingList, Role
 from .notice import Desk
 from .refusal import BadData, NotFound, NotPermitted
@@ -255,7 +255,8 @@ def review(errand: Errand, command: Command) -> Done:
     every = list(people.subscribers(the_list))
     shown = [row for row in every if owner or not row["concealed"]]
     lines = [f"  {row['email']} {row['name']}".rstrip() + (f" ({_options(row)})" if owner and row["mode"] != "mail" else "") for row in shown]
-    return Done("\n".join([_("{list} has {number} subscribers.").format(list=the_list.address, number=len(every)), *lines]))
+    head = ngettext("{list} has {number} subscriber.", "{list} has {number} subscribers.", len(every))
+    return Done("\n".join([head.format(list=the_list.address, number=len(every)), *lines]))
 
 
 def verify(errand: Errand, _command: Command) -> Done:
