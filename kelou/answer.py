@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import confirmation, consent, directory, errand, lifecycle, mailcommand, maillog, membership, moderation, notice, standing
+from . import confirmation, consent, directory, errand, lifecycle, mailcommand, maillog, membership, moderation, notice, office, standing
 from .address import Address
 from .address import parse as parse_address
 from .command import Command
@@ -150,7 +150,7 @@ def _do(who: Errand, command: Command) -> Done:
             return Done(_(command.problem))
         if command.verb in BY_KEY:
             return _by_command(who, command)
-        return VERBS[command.verb](who, command)
+        return office.VERBS[command.verb](who, command)
     except Refusal as no:
         return Done(str(no))
 
@@ -235,7 +235,8 @@ def _worth(who: Errand, about: ListView | None, command: Command, to: Address) -
 def confirm(config: Config, row: Token, domain: str, message: Message, reading: Reading) -> None:
     """Do what the answer to a notice asks, by its key. Raises a Refusal; TryAgain where Postfix is down."""
     wanted, reason = moderation.wish(message, reading)
-    _by(Errand(config, desk_of(config, domain), parse_address(row.address), _proof_of(row), confirmed=True, answers=reading.message_id), row, wanted, reason)
+    holder = Errand(config, desk_of(config, domain), parse_address(row.address), _proof_of(row), confirmed=True, answers=reading.message_id)
+    _by(holder, row, wanted, reason, message.text("subject"))
 
 
 def _proof_of(row: Token) -> str:
@@ -262,12 +263,12 @@ def _by_command(who: Errand, command: Command) -> Done:
         raise NotFound(_(BAD_KEY))
     holder = replace(who, address=parse_address(row.address), proof=_proof_of(row), confirmed=True)
     quiet = command.verb == "reject" and command.quiet and row.action == "moderate"
-    _by(holder, row, "discard" if quiet else _WANTED[command.verb], command.text)
+    _by(holder, row, "discard" if quiet else _WANTED[command.verb], command.text, command.line)
     same = row.address == who.address.key
     return Done("" if same else _("What came of it is told to the address that this key was sent to."), told=same)
 
 
-def _by(holder: Errand, row: Token, wanted: str, reason: str) -> None:
+def _by(holder: Errand, row: Token, wanted: str, reason: str, subject: str) -> None:
     """Do what a key is good for, and tell its holder. It is used up then, unless the answer said nothing that could be done."""
     if row.action in ("moderate", "author"):
         moderation.by_key(holder.config, row, wanted, reason, holder.answers)
@@ -288,7 +289,7 @@ def _by(holder: Errand, row: Token, wanted: str, reason: str) -> None:
             with transaction():
                 confirmation.use(row)
         if not all(done.told for _command, done in results):
-            _tell(holder, results, Parsed(), "")
+            _tell(holder, results, Parsed(), subject)
 
 
 def _decided(decide: Callable[[], Done]) -> Done:
@@ -332,4 +333,3 @@ _DECISIONS: Mapping[str, Callable[[Errand, Token, ListView, str, str], Done]] = 
     "subscription": _subscription,
     "request": _request,
 }
-VERBS: Mapping[str, Callable[[Errand, Command], Done]] = {**errand.EVERYBODY}

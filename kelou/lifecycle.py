@@ -13,7 +13,7 @@ from typing import Any
 
 from peewee import fn
 
-from . import address, directory, listtype, names, notice, people
+from . import address, confirmation, directory, listtype, names, notice, people
 from .audit import Actor, record
 from .config import Config
 from .database import connection, transaction
@@ -25,6 +25,7 @@ from .setting import LINE, TEXT, Kind, Setting, SettingError, choice, table
 from .setting import find as find_setting
 
 STATUSES = ("pending", "open", "closed")
+REQUEST = 90 * 86400  # seconds that listmasters can answer the notice of a request
 SUBJECT = 200  # characters: it stands in a header field and in tables
 
 
@@ -151,6 +152,7 @@ def request(
         view = _again(config, row.id)
         advice = names.advice(view.name, view.domain, row.organisation, config)
         told = [person["email"] for person in people.listmasters()]
+        keys = {to: confirmation.make("request", view.id, people.read_address(to).key, "", REQUEST) for to in told}
         words = _advice(view, advice)
     proposed = advice.name if advice else ""
     untold = notice.send_all(
@@ -164,6 +166,7 @@ def request(
         description=row.description,
         general=advice is not None,
         proposed=proposed,
+        each=lambda to: {"reply_to": f"confirm+{keys[to]}@{view.domain}"},  # the list's own addresses take no mail yet
     )
     if not told:
         words = (*words, _("nobody is told of it: there is no listmaster; add one with: kelou listmaster add EMAIL"))

@@ -146,7 +146,7 @@ def refuse(config: Config, actor: Actor, number: int, reason: str = "", *, quiet
 def _decidable(config: Config, actor: Actor, number: int) -> tuple[Any, ListView]:
     row = _rows().where(PendingSubscription.id == number).first()
     if row is None:
-        raise NotFound(_("nobody waits under the number {number} (any more); kelou sub list shows who does").format(number=number))
+        raise NotFound(_("nobody waits under the number {number} (any more): another owner may have decided").format(number=number))
     actor.require_owner(row.list_id)
     return row, directory.view(row.list, config)
 
@@ -154,7 +154,6 @@ def _decidable(config: Config, actor: Actor, number: int) -> tuple[Any, ListView
 def _remove(row: Any) -> None:
     if not PendingSubscription.delete().where(PendingSubscription.id == row.id).execute():
         raise NotFound(_("somebody else has just decided on {address}").format(address=row.address))
-    confirmation.withdraw("subscription", str(row.id))
 
 
 def _rows() -> Any:
@@ -201,7 +200,6 @@ def maintain(config: Config) -> dict[str, int]:
     for row in late:
         with transaction():
             gone = PendingSubscription.delete().where(PendingSubscription.id == row.id).execute()
-            confirmation.withdraw("subscription", str(row.id))
             the_list = directory.view(row.list, config)
         if gone:
             notice.send(config, "subscription_refused", row.address, the_list, reason="", expired=True)

@@ -207,6 +207,14 @@ def waiting(the_list: ListView | None = None) -> list[dict[str, Any]]:
     return [_row(held) for held in (rows.where(HeldPost.list == the_list.id) if the_list else rows)]
 
 
+def index(actor: Actor, the_list: ListView, to: str) -> list[dict[str, Any]]:
+    """The posts that wait, a hundred of them, as notices show them, with keys for one moderator. Raises NotPermitted."""
+    with transaction():
+        actor.require_moderator(the_list.id)
+        posts = _rows().where(HeldPost.state == "held", HeldPost.list == the_list.id).order_by(HeldPost.id).limit(100)
+        return [_described(held, the_list, _key(the_list, held, to)) for held in posts]
+
+
 def find(number: int) -> Any:
     """The row of a held post, decided or not. Raises NotFound."""
     held = _rows(HeldPost.content).where(HeldPost.id == number).first()

@@ -31,7 +31,10 @@ POST = {
     "reply": "amis-confirm+x@lists.example.org",
 }
 VALUES: dict[str, dict[str, object]] = {
-    "request": {"requester": "ask@example.org", "owners": ["a@example.org"], "organisation": "Kaz", "description": "For\nus", "general": True, "proposed": "kaz-ca"},
+    "request": {
+        "requester": "ask@example.org", "owners": ["a@example.org"], "organisation": "Kaz", "description": "For\nus", "general": True, "proposed": "kaz-ca",
+        "reply_to": POST["reply"],
+    },
     "activated": {"asked": "ca"},
     "refused": {"reason": "No.\nReally."},
     "closed": {"reason": "Done"},
@@ -39,6 +42,12 @@ VALUES: dict[str, dict[str, object]] = {
     "renamed": {"old": "ca@lists.example.org", "until": 1800000000},
     "subscribed": {"actor": "owner@example.org", "own": False, "replied": False},
     "confirm": {"address": "jane@example.org", "wishes": [lambda: "Subscribe me to amis@lists.example.org."], "expires": 1_800_000_000, "reply_to": POST["reply"]},
+    "subscription": {"person": "jane@example.org", "person_name": "Jane", "number": 7, "expires": 1_800_000_000, "reply_to": POST["reply"]},
+    "subscription_refused": {"reason": "Friends only.\nSorry.", "expired": False},
+    "reminder": {"address": "jane@example.org"},
+    "request_form": {
+        "given": dict.fromkeys(("name", "type", "subject", "description", "organisation", "language"), ""), "types": [("hotline", "amis@lists.example.org")],
+    },
     "invitation": {"by": "owner@example.org", "expires": 1_800_000_000, "reply_to": POST["reply"]},
     "answer": {
         "subject": "", "results": [{"line": "info amis@lists.example.org", "text": "About\n  friends"}],
@@ -56,7 +65,7 @@ VALUES: dict[str, dict[str, object]] = {
 }  # fmt: skip
 OPTIONAL = {
     "organisation": "", "description": "", "general": False, "proposed": "", "asked": "", "until": None, "actor": "", "reason": "", "answers": "",
-    "again": False, "unknown": [], "left": 0,
+    "again": False, "person_name": "", "expired": True, "unknown": [], "left": 0,
 }  # fmt: skip
 TEMPLATES = Path(notice.__file__).with_name("templates")
 
