@@ -85,6 +85,7 @@ def nouns() -> dict[str, tuple[str, str]]:
         "listmaster": ("roles",    _("Listmasters: they run the site and decide on requests.")),
         "block":      ("blocks",   _("The block list: who may not post or subscribe.")),
         "mod":        ("held",     _("Held posts: approve, reject, discard.")),
+        "bounce":     ("bounces",  _("Delivery reports: what they mean, and whose mailbox fails.")),
         "post":       ("posts",    _("Posts that lists distributed.")),
         "trace":      ("posts",    _("One message through it all: held, decided, distributed.")),
         "audit":      ("audits",   _("Who did what, and when.")),
