@@ -90,7 +90,7 @@ def set_(who: Errand, command: Command) -> Done:
     outcome = lifecycle.set_values(who.config, who.actor, the_list, {command.key: command.value})
     shown = lifecycle.value(who.config, outcome.list, command.key)[0]
     text = listtype.SETTINGS[command.key].show(shown) if command.key in listtype.SETTINGS else str(shown)
-    return Done(_join(f"{outcome.list.address}: {command.key} = {text}", "" if outcome.changed else _("It was so before."))
+    return Done(_join(f"{outcome.list.address}: {command.key} = {text}", "" if outcome.changed else _("It was so before.")))
 
 
 _ORIGINS = {"list": N_("set for the list"), "type": N_("the list type's"), "site": N_("the site's"), "default": N_("the default")}
