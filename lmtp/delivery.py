@@ -19,7 +19,7 @@ from kelou.distribution import Distributor
 from kelou.i18n import N_, _, speaking
 from kelou.message import Message, field
 from kelou.models import now
-from kelou.policy import Action, Facts
+from kelou.policy import Action, Author, Decision
 from kelou.reading import read
 from kelou.refusal import Refusal, TryAgain
 from kelou.reply import Reply
@@ -56,9 +56,17 @@ def deliver(door: Door, envelope: Envelope, content: bytes) -> Reply:
             asked = not destination or destination.function not in ("post", "distribute")
             no = refusal(destination, envelope.recipient) if asked else None
             if no or not destination:
-                maillog.event("refused", recipient=envelope.recipient, queue_id=envelope.queue_id, reply=no)
-                return no or reply.OUR_FAULT
+                return _nowhere(door, envelope, content, no or reply.OUR_FAULT)
             return _FUNCTIONS[destination.function](door, destination, envelope, content)
+
+
+def _nowhere(door: Door, envelope: Envelope, content: bytes, no: Reply) -> Reply:
+    """Mail to an address that takes none. Who came by smtpd was told so there; it came past that, or too late, and so did its sender's name."""
+    author = authorseal.open(door.secret, Message.parse(content), envelope.queue_id, now())
+    bounces = not no.permanent or _may_bounce(envelope.reverse_path, author)
+    log = maillog.event if bounces else maillog.problem
+    log("refused" if bounces else "dropped", recipient=envelope.recipient, queue_id=envelope.queue_id, reverse_path=envelope.reverse_path, reply=no)
+    return no if bounces else reply.DISCARDED
 
 
 def _post(door: Door, destination: Destination, envelope: Envelope, content: bytes) -> Reply:
@@ -82,9 +90,12 @@ def _post(door: Door, destination: Destination, envelope: Envelope, content: byt
     if decision.action is Action.DISCARD:
         maillog.event("discarded", **values)
         return reply.DISCARDED
-    if decision.action is Action.DEFER or (decision.action is Action.REJECT and _may_bounce(known)):
+    if decision.action is Action.REJECT and _may_bounce(known.reverse_path, author):
         maillog.event("refused", reply=decision.reply, **values)
         return decision.reply or reply.OUR_FAULT
+    if decision.action is Action.DEFER:
+        # "Later" is for the milter's client. Here the seal says the same at each try, and in the end Postfix would send the forged author a bounce.
+        decision = Decision(Action.HOLD, "unauthenticated_held", detail=author.why)
     number = moderation.hold(known, decision, content, digest, envelope.queue_id)
     moderation.tell(door.config, known, decision, number)
     return reply.HELD
@@ -135,10 +146,10 @@ def _commands(door: Door, destination: Destination, envelope: Envelope, content:
     return reply.OK
 
 
-def _may_bounce(known: Facts) -> bool:
+def _may_bounce(reverse_path: str, author: Author) -> bool:
     """Whether a bounce goes to the author, proved, and to nobody else; to the null reverse-path Postfix sends none (RFC 5321 section 4.5.5)."""
     try:
-        return not known.reverse_path or (known.proved and parse(known.reverse_path).key == known.author.address)
+        return not reverse_path or bool(author.address and parse(reverse_path).key == author.address)
     except AddressError:
         return False
 

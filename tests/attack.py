@@ -146,7 +146,7 @@ def flush(sandbox: Sandbox) -> None:
     subprocess.run(["/usr/sbin/postqueue", "-c", etc(sandbox), "-f"], check=True)
 
 
-def settle(sandbox: Sandbox, timeout: float = 60) -> None:
+def settle(sandbox: Sandbox, timeout: float = 30) -> None:
     """Wait until all mail has arrived where it belongs: nothing is left in Postfix' queue."""
     deadline, quiet = time.monotonic() + timeout, 0
     while quiet < 2:

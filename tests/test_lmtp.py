@@ -396,9 +396,10 @@ def test_reports_are_taken(shared: Host, recipient: str) -> None:
 
 @pytest.mark.parametrize("function", ["confirm", "confirm+x", "leave+x"])
 def test_without_a_good_key_there_is_no_such_address(shared: Host, function: str) -> None:
-    """An address with a key is known as long as its key is good."""
+    """An address with a key is known as long as its key is good. Whoever did not prove to be the sender gets no bounce of it."""
     with shared.client() as client:
-        assert client.hello().deliver(f"amis-{function}@lists.example.org", POST).startswith("550 5.1.1 ")
+        assert client.hello().deliver(f"amis-{function}@lists.example.org", shared.sealed(POST)).startswith("550 5.1.1 ")
+        assert client.deliver(f"amis-{function}@lists.example.org", POST).startswith("250 2.0.0 ")
 
 
 # Faults of our own.
