@@ -1,6 +1,7 @@
 """The pages of docs/ that are made from the code, so that they can not tell anything else: script/docs writes them, a test compares.
 
-docs/cli.md from the Click tree, docs/configuration.md and docs/kelou.toml.sample from the site's settings, docs/list-settings.md from the lists'.
+docs/cli.md from the Click tree, docs/configuration.md and docs/kelou.toml.sample from the site's settings, docs/list-settings.md from the lists',
+docs/rules.md from the rules of `kelou.policy`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import click
 
-from kelou import config, listtype
-from kelou.i18n import _
+from kelou import config, listtype, policy
+from kelou.i18n import LANGUAGES, N_, _, speaking
+from kelou.policy import Action
 from kelou.setting import Setting
 
 from . import cli
@@ -26,6 +28,7 @@ def pages() -> dict[str, str]:
         "cli.md": commands(),
         "configuration.md": configuration(),
         "list-settings.md": list_settings(),
+        "rules.md": rules(),
         "kelou.toml.sample": config.sample(),
     }
 
@@ -76,6 +79,38 @@ def list_settings() -> str:
 
 def _preset(preset: Mapping[str, object]) -> str:
     return ", ".join(f"`{key}` = {_code(listtype.SETTINGS[key].show(value))}" for key, value in preset.items())
+
+
+_ACTIONS = {
+    Action.ACCEPT: N_("distribute"), Action.HOLD: N_("hold"), Action.REJECT: N_("refuse"), Action.DISCARD: N_("let fall"), Action.DEFER: N_("try later"),
+}  # fmt: skip
+
+
+def rules() -> str:
+    """The rules for posts, in their order, with what people are told in each language."""
+    intro = _(
+        "Each post is put to these rules in this order, and the first that has an answer decides. Refusals are said in the SMTP dialogue, with an enhanced "
+        "status code; `kelou mod list`, logs and `kelou trace` name the answer. A post that no rule answers is distributed."
+    )
+    languages = " | ".join(LANGUAGES)
+    lines = [MADE, "", "# " + _("Rules for posts"), "", intro, ""]
+    lines += [f"| | {_('rule')} | {_('looks at')} | {_('answer')} | {_('action')} | {_('code')} | {languages} |", "|" + "---|" * (6 + len(LANGUAGES))]
+    for number, (rule, answers) in enumerate(policy.RULES.items(), 1):
+        looks = " ".join((rule.__doc__ or "").split()).replace("|", "\\|")
+        heads = [f"| {number} | {rule.__name__.replace('_', ' ')} | {looks} |", *["| | | |"] * (len(answers) - 1)]
+        lines += [f"{head} {_answer(name)}" for head, name in zip(heads, answers, strict=True)]
+    lines += ["", _("Beside these:"), "", f"| {_('answer')} | {_('action')} | {_('code')} | {languages} |", "|" + "---|" * (3 + len(LANGUAGES))]
+    lines += [f"| {_answer(name)}" for name in policy.TEXTS if not any(name in answers for answers in policy.RULES.values())]
+    return "\n".join(lines) + "\n"
+
+
+def _answer(name: str) -> str:
+    status, text = policy.TEXTS[name]
+    told = []
+    for language in LANGUAGES:
+        with speaking(language):
+            told.append(_(text).replace("|", "\\|"))
+    return f"`{name}` | {_(_ACTIONS[policy.action(name)])} | {status} | {' | '.join(told)} |"
 
 
 def _table(settings: Iterable[Setting]) -> list[str]:

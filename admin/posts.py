@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
+from kelou import logfile
 from kelou.directory import ListView
 from kelou.i18n import _
-from kelou.models import Audit, Domain, HeldPost, MailingList, Post, iso
+from kelou.models import Domain, HeldPost, MailingList, Post, iso
 from kelou.refusal import NotFound
 
-from . import audits
+from . import output
 from .command import Noun, Verb
 from .lists import LIST
 from .run import Run
@@ -70,38 +71,60 @@ def show(run: Run, number: int) -> None:
 @click.argument("message_id", metavar="MESSAGE-ID")
 @click.pass_obj
 def trace(run: Run, message_id: str) -> None:
-    with run.site():
+    with run.site() as config:
         bare = message_id.strip().strip("<>")
-        events = sorted(_events((bare, f"<{bare}>")), key=lambda event: str(event["time"]))
+        known = _events((bare, f"<{bare}>"))
+    logged: list[dict[str, Any]] = []
+    try:
+        logged = [_logged(event) for event in logfile.trace(config, bare)]
+    except OSError as error:
+        output.message(_("{path} can not be read: {reason}; this is what the database knows").format(path=config["log.file"], reason=error.strerror))
+    events = sorted(_merged(known, logged), key=lambda event: str(event["time"]))
     if not events:
         raise NotFound(_("no list has seen a message with the Message-ID {id}").format(id=message_id))
-    columns = {"time": _("when"), "event": _("event"), "list": _("list"), "detail": _("detail")}
+    columns = {"time": _("when"), "event": _("event"), "list": _("list"), "detail": _("detail"), "program": _("program"), "queue_id": _("queue id")}
     run.rows(columns, events, "")
+
+
+def _logged(event: logfile.Event) -> dict[str, Any]:
+    """An event of the log, for people and programs."""
+    rest = {key: value for key, value in event.values.items() if key not in ("list", "message-id", "queue-id")}
+    detail = event.text if event.text else " ".join(f"{key}={value}" for key, value in rest.items())
+    shown = {"time": iso(event.time), "event": event.name, "list": event.values.get("list"), "detail": detail, "program": event.program}
+    return shown | {"queue_id": event.queue_id or None}
+
+
+def _merged(known: list[dict[str, Any]], logged: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Both, what both know once: the table's row, at the place that it has in the log. What was done at the shell is in the tables only."""
+    merged: list[dict[str, Any]] = []
+    left = list(known)
+    for event in logged:
+        same = next((row for row in left if (row["event"], row["list"]) == (event["event"], event["list"])), None)
+        if same:
+            left.remove(same)
+        merged.append(event | {key: value for key, value in (same or {}).items() if value})
+    return left + merged
 
 
 def _events(ids: tuple[str, str]) -> list[dict[str, Any]]:
     """What the tables know of a message."""
     found: list[dict[str, Any]] = []
 
-    def event(at: int | None, name: str, where: str, detail: str, **more: Any) -> None:
-        found.append({"time": iso(at), "event": name, "list": where, "detail": detail} | more)
+    def event(at: int | None, name: str, where: str, detail: str, queue_id: str = "", **more: Any) -> None:
+        found.append({"time": iso(at), "event": name, "list": where, "detail": detail, "program": None, "queue_id": queue_id or None} | more)
 
-    objects: list[str] = list(ids)
-    held = HeldPost.select(HeldPost, MailingList, Domain).join(MailingList).join(Domain).where(HeldPost.message_id.in_(ids))
-    for row in held:
+    fields = (HeldPost.id, HeldPost.received, HeldPost.rule, HeldPost.author, HeldPost.subject, HeldPost.queue_id)
+    decision = (HeldPost.decided, HeldPost.state, HeldPost.decided_by, HeldPost.reason)
+    for row in HeldPost.select(*fields, *decision, MailingList, Domain).join(MailingList).join(Domain).where(HeldPost.message_id.in_(ids)):
         where = f"{row.list.name}@{row.list.domain.name}"
-        event(row.received, "held", where, row.rule, id=row.id, author=row.author, subject=row.subject)
+        event(row.received, "held", where, row.rule, row.queue_id, id=row.id, author=row.author, subject=row.subject)
         if row.decided:
-            event(row.decided, row.state, where, " ".join(filter(None, (row.decided_by, row.reason))), id=row.id)
+            event(row.decided, row.state, where, " ".join(filter(None, (row.decided_by, row.reason))), row.queue_id, id=row.id)
     for post in _select().where(Post.message_id.in_(ids)):
         row = _row(post)
-        event(post.received, "accepted", row["list"], f"{post.author}: {post.subject}", id=post.id, queue_id=post.queue_id)
+        event(post.received, "accepted", row["list"], f"{post.author}: {post.subject}", post.queue_id, id=post.id)
         progress = _("{handed} of {all} recipients").format(handed=post.handed_over, all=post.recipients)
-        event(post.finished or post.received, post.state, row["list"], progress, id=post.id)
-    fields = (Audit.at, Audit.who, Audit.action, Audit.list, Audit.object, Audit.before, Audit.after)
-    for entry in Audit.select(*fields).where(Audit.object.in_(objects)).tuples():
-        shown = audits.row(*entry)
-        found.append({"time": shown["at"], "event": shown["action"], "list": shown["list"], "detail": shown["who"]})
+        event(post.finished or post.received, "distributed" if post.finished else post.state, row["list"], progress, post.queue_id, id=post.id)
     return found
 
 

@@ -318,6 +318,7 @@ def _config(sandbox: Sandbox) -> str:
         "authors": {"trusted_daemons": [TRUSTED]},
         "dns": {"resolvers": [sandbox.state["dns"]]},
         "dkim": {"directory": directory / "dkim"},
+        "log": {"file": sandbox.log},
     }
     return "\n".join(
         f"[{table}]\n" + "".join(f"{name} = {configuration.to_toml(value)}\n" for name, value in values.items())

@@ -46,6 +46,7 @@ SETTINGS = table([
     Setting("lists.pending_subscribers", BOOL, False, N_("Whether subscribers may be added to a list that is not active yet.")),
     Setting("lists.renamed", DURATION, 180 * 86400, N_("How long a renamed list's old address goes on taking mail.")),
     Setting("mta_sts.url", LINE, "", N_("Where postfix-mta-sts-resolver listens, for example 127.0.0.1:8461; empty: not used.")),
+    Setting("log.file", LINE, "", N_("The file that Kelou's and Postfix's log lines go to, which kelou trace reads; empty: it asks the journal.")),
     Setting("log.level", choice("error", "warning", "info", "debug"), "info", N_("What the daemons log.")),
 ])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("cli.md", "configuration.md", "list-settings.md", "kelou.toml.sample")
+PAGES = ("cli.md", "configuration.md", "list-settings.md", "rules.md", "kelou.toml.sample")
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +34,18 @@ def test_a_page_is_as_the_code_says(made: Path, page: str) -> None:
 def test_the_command_line_is_described(needle: str) -> None:
     """What cli.md promises is in the page, so that an empty tree can not pass for one."""
     assert needle in (ROOT / "docs" / "cli.md").read_text("utf-8")
+
+
+def test_every_rule_is_in_the_table_in_order() -> None:
+    """docs/rules.md has each rule once, in the order in which they are asked, and each answer with its action and its text in both languages."""
+    from kelou import policy
+
+    rows = [line.split(" | ") for line in (ROOT / "docs" / "rules.md").read_text("utf-8").splitlines() if line.startswith("|") and "`" in line]
+    numbered = [row[1] for row in rows if row[0].lstrip("| ").isdecimal()]
+    assert numbered == [rule.__name__.replace("_", " ") for rule in policy.RULES]
+    answers = [cell.strip("`| ") for row in rows for cell in row if cell.lstrip("| ").startswith("`")]
+    assert sorted(answers) == sorted(policy.TEXTS)
+    assert all(row[-1] and row[-2] for row in rows)
 
 
 def test_the_sample_is_a_configuration(made: Path) -> None:

@@ -281,3 +281,39 @@ def test_killed_after_an_approval(sandbox: Sandbox, moderated: List, stopped: bo
     finally:
         sandbox.up()
     moderated.once()
+
+
+def test_one_message_through_both_doors(sandbox: Sandbox, moderated: List) -> None:
+    """`kelou trace` follows it: received and queued by Postfix, held, told of, approved, distributed, signed, sent to the world."""
+    number = moderated.held()
+    moderated.key(MAX)
+    assert sandbox.kelou("mod", "approve", str(number)).returncode == 0
+    moderated.once()
+    events = sandbox.json("trace", moderated.message_id)
+    assert sandbox.json("trace", moderated.message_id.strip("<>")) == events
+    assert [event["time"] for event in events] == sorted(event["time"] for event in events)
+    assert {"time", "event", "list", "detail", "program", "queue_id"} <= set(events[0])
+    names = [event["event"] for event in events]
+    assert {"received", "queued", "held", "notice", "approved", "accepted", "distributed", "signed", "sent", "removed"} <= set(names)
+    for once in ("held", "approved", "accepted", "distributed"):
+        assert names.count(once) == 1, once
+    assert names.index("received") < names.index("held") < names.index("approved") < names.index("distributed")
+    programs = {event["program"] for event in events}
+    assert {"kelou/lmtp", "kelou/milter", "postfix/submission/smtpd", "postfix/kelou-out/smtpd"} <= programs
+    held = events[names.index("held")]
+    assert (held["list"], held["id"], bool(held["queue_id"])) == (moderated.address, number, True)
+    shown = sandbox.kelou("trace", moderated.message_id)
+    assert moderated.address in shown.stdout
+
+
+def test_a_refused_message_is_followed_too(sandbox: Sandbox, moderated: List) -> None:
+    """What the milter refused at the end of DATA is in no table; the log tells the list, the rule and the queue id."""
+    assert sandbox.kelou("list", "set", moderated.name, "post=subscribers").returncode == 0
+    stranger = moderated.post().replace(ALICE.encode(), b"eve@example.org")
+    assert sandbox.submit("eve@example.org", moderated.address, stranger).data.startswith("550 5.7.1 ")
+    events = sandbox.json("trace", moderated.message_id)
+    refused = next(event for event in events if event["program"] == "kelou/milter")
+    assert (refused["event"], refused["list"]) == ("refused", moderated.address)
+    assert "rule=subscribers_only" in refused["detail"]
+    assert refused["queue_id"]
+    assert sandbox.kelou("trace", "<nothing@example.org>").returncode == 67

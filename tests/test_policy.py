@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kelou import listtype
+from kelou import listtype, policy
 from kelou.config import Config
 from kelou.directory import ListView
 from kelou.message import Message
-from kelou.policy import RULES, TEXTS, Action, Author, Decision, Facts, decide, explain
+from kelou.policy import RULES, TEXTS, Action, Author, Decision, Facts, Rule, action, decide, explain
 from kelou.reading import read
 from kelou.standing import Standing
 
@@ -36,6 +38,7 @@ def facts(raw: bytes = PLAIN, standing: Standing = SUBSCRIBER, author: Author = 
 
 
 def outcome(decision: Decision) -> str:
+    assert decision.action is action(decision.rule), "the table of answers says what each does"
     return f"{decision.action.value} {decision.rule}"
 
 
@@ -189,3 +192,19 @@ def test_rules_are_named_and_explained() -> None:
     """Each rule's docstring says what it looks at; docs/rules.md is made from them."""
     assert all(rule.__doc__ for rule in RULES)
     assert len({rule.__name__ for rule in RULES}) == len(RULES)
+
+
+def test_every_answer_belongs_to_one_rule() -> None:
+    """Each answer that has a text is one rule's, but for those of `decide` itself: nothing objected, and a rule that broke."""
+    named = [name for answers in RULES.values() for name in answers]
+    assert len(named) == len(set(named))
+    assert set(TEXTS) - set(named) == {"accepted", "fault"}
+    assert set(named) <= set(TEXTS)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_a_rule_has_the_answers_that_the_table_says(rule: Rule) -> None:
+    """The names of answers in a rule's own text are those that RULES has for it, so that docs/rules.md can not be wrong."""
+    text = inspect.getsource(rule) + (inspect.getsource(policy._policy) if rule is policy.may_post else "")
+    words = set(re.findall(r'"([a-z_]+)"', text)) & set(TEXTS)
+    assert words - ({"closed"} if rule is policy.may_post else set()) == set(RULES[rule]), "`closed` is a value of the setting `post`, too"
