@@ -9,6 +9,7 @@ import errno
 import gettext
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
@@ -84,6 +85,7 @@ def nouns() -> dict[str, tuple[str, str]]:
         "moderator":  ("roles",    _("Moderators of a list: they decide on held posts.")),
         "listmaster": ("roles",    _("Listmasters: they run the site and decide on requests.")),
         "block":      ("blocks",   _("The block list: who may not post or subscribe.")),
+        "sub":        ("subs",     _("People who wait for an owner's approval: approve, refuse.")),
         "mod":        ("held",     _("Held posts: approve, reject, discard.")),
         "bounce":     ("bounces",  _("Delivery reports: what they mean, and whose mailbox fails.")),
         "post":       ("posts",    _("Posts that lists distributed.")),
@@ -170,7 +172,7 @@ def call(arguments: Sequence[str]) -> int:
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
         help = f" ({error.ctx.command_path} --help)" if isinstance(error, click.UsageError) and error.ctx else ""
-        output.problem(" ".join(error.format_message().split()) + help)
+        output.problem(re.sub(r"[ \t\n]+", " ", error.format_message()) + help)  # no-break spaces stay
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return 128 + signal.SIGINT

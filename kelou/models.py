@@ -150,6 +150,7 @@ class Subscription(Base):
 class PendingSubscription(Base):
     """Somebody who asked to be subscribed, with proof of the address, and waits for an owner. Deciding removes the row; the audit log keeps who did."""
 
+    id = LastingIdField()
     list = ForeignKeyField(MailingList, backref="pending", on_delete="CASCADE")
     address = CharField()
     key = CharField()

@@ -240,6 +240,7 @@ def up(migrator: Any, db: Any) -> None:
     db.create_tables([OldName])
 
     class PendingSubscription(Model):
+        id = LastingIdField()
         list = ForeignKeyField(MailingList, on_delete="CASCADE")
         address = CharField()
         key = CharField()
