@@ -77,7 +77,8 @@ class Noun(click.Group):
 
     def __init__(self, *args: Any, params: list[click.Parameter] | None = None, **more: Any) -> None:
         params = common(hidden=True) if params is None else params
-        super().__init__(*args, params=params, subcommand_metavar=_("COMMAND [ARGS]..."), **more)
+        more.setdefault("subcommand_metavar", _("COMMAND [ARGS]..."))
+        super().__init__(*args, params=params, **more)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args:

@@ -92,14 +92,13 @@ def rules() -> str:
         "Each post is put to these rules in this order, and the first that has an answer decides. Refusals are said in the SMTP dialogue, with an enhanced "
         "status code; `kelou mod list`, logs and `kelou trace` name the answer. A post that no rule answers is distributed."
     )
-    languages = " | ".join(LANGUAGES)
     lines = [MADE, "", "# " + _("Rules for posts"), "", intro, ""]
-    lines += [f"| | {_('rule')} | {_('looks at')} | {_('answer')} | {_('action')} | {_('code')} | {languages} |", "|" + "---|" * (6 + len(LANGUAGES))]
+    lines += _head("", _("rule"), _("looks at"), _("answer"), _("action"), _("code"), *LANGUAGES)
     for number, (rule, answers) in enumerate(policy.RULES.items(), 1):
         looks = " ".join((rule.__doc__ or "").split()).replace("|", "\\|")
         heads = [f"| {number} | {rule.__name__.replace('_', ' ')} | {looks} |", *["| | | |"] * (len(answers) - 1)]
         lines += [f"{head} {_answer(name)}" for head, name in zip(heads, answers, strict=True)]
-    lines += ["", _("Beside these:"), "", f"| {_('answer')} | {_('action')} | {_('code')} | {languages} |", "|" + "---|" * (3 + len(LANGUAGES))]
+    lines += ["", _("Beside these:"), "", *_head(_("answer"), _("action"), _("code"), *LANGUAGES)]
     lines += [f"| {_answer(name)}" for name in policy.TEXTS if not any(name in answers for answers in policy.RULES.values())]
     return "\n".join(lines) + "\n"
 
@@ -123,7 +122,7 @@ def _table(settings: Iterable[Setting]) -> list[str]:
 
 
 def _head(*titles: str) -> list[str]:
-    return [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    return ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
 
 
 def _code(text: str) -> str:

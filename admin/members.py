@@ -124,14 +124,7 @@ def _summary(run: Run, report: batch.Report) -> None:
     wrong = [line for line in report.lines if line["result"] not in ("added", "already", "removed")]
     if wrong:
         output.data(output.table(columns, wrong, output.terminal_width()))
-    counts = (
-        (report.added, ngettext("{number} added", "{number} added", report.added)),
-        (report.already, ngettext("{number} there already", "{number} there already", report.already)),
-        (report.removed, ngettext("{number} removed", "{number} removed", report.removed)),
-        (report.invalid, ngettext("{number} not valid", "{number} not valid", report.invalid)),
-        (report.blocked, ngettext("{number} blocked", "{number} blocked", report.blocked)),
-    )
-    run.say(", ".join(text.format(number=number) for number, text in counts if number) or _("nothing to do"))
+    run.say(report.summary)
     if report.untold:
         run.say(ngettext("Postfix did not take {number} welcome.", "Postfix did not take {number} welcomes.", report.untold).format(number=report.untold))
 

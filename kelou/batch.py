@@ -24,7 +24,7 @@ from .audit import Actor, record
 from .config import Config
 from .database import transaction
 from .directory import ListView
-from .i18n import _
+from .i18n import _, ngettext
 from .models import Account, Block, Subscription, now
 from .people import clean_name
 from .refusal import BadData
@@ -68,6 +68,19 @@ class Report:
     def complete(self) -> bool:
         """Whether every line got in."""
         return not self.invalid and not self.blocked and not self.full
+
+    @property
+    def summary(self) -> str:
+        """The numbers in a line, in the language in force."""
+        counts = (
+            (self.added, ngettext("{number} added", "{number} added", self.added)),
+            (self.already, ngettext("{number} there already", "{number} there already", self.already)),
+            (self.removed, ngettext("{number} removed", "{number} removed", self.removed)),
+            (self.invalid, ngettext("{number} not valid", "{number} not valid", self.invalid)),
+            (self.blocked, ngettext("{number} blocked", "{number} blocked", self.blocked)),
+            (self.full, ngettext("{number} over the limit", "{number} over the limit", self.full)),
+        )
+        return ", ".join(text.format(number=number) for number, text in counts if number) or _("nothing to do")
 
     def note(self, number: int | None, given: str, result: str, detail: str = "") -> None:
         """Count a result and keep it."""

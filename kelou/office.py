@@ -60,9 +60,9 @@ def _report(report: batch.Report) -> str:
         for line in wrong[:LINES]
     ]
     if len(wrong) > LINES:
-        lines.append(_("… and {number} more lines").format(number=len(wrong) - LINES))
-    counts = [(report.added, _("added")), (report.already, _("there already")), (report.invalid, _("not valid")), (report.blocked, _("blocked"))]
-    lines.append(", ".join(f"{number} {word}" for number, word in [*counts, (report.full, _("over the limit"))] if number) or _("nothing to do"))
+        rest = len(wrong) - LINES
+        lines.append(ngettext("… and {number} more line", "… and {number} more lines", rest).format(number=rest))
+    lines.append(report.summary)
     if report.untold:
         lines.append(ngettext("{number} welcome could not be sent.", "{number} welcomes could not be sent.", report.untold).format(number=report.untold))
     return "\n".join(lines)
