@@ -213,7 +213,7 @@ spazio.{0,30}esaurito
 caixa.{0,40}cheia
 (?:mailbox|postvak|postbus).{0,20}\bvol\b
 brevlada.{0,30}\bfull\b
-skrzynka.{0,40}(?:pelna|przepelnion)
+skrzynka.{0,40}(?:pe[lł]na|przepe[lł]nion)
 ящик.{0,40}(?:переполнен|заполнен)
 (?:превышен|переполнен).{0,40}(?:ящик|квот)
 メールボックス.{0,10}(?:いっぱい|一杯)
@@ -232,7 +232,7 @@ connection (?:refused|reset|lost|dropped|closed)
 no route to host
 network (?:is )?unreachable
 too many hops
-\bloops?\b
+\bloop(?:s|ing)?\b
 in the queue too long
 (?:message|mail|delivery time) (?:has )?expired
 retry time
@@ -259,7 +259,7 @@ not exist
 not (?:a )?(?:known|valid|registered|an active|active|listed)\b.{0,20}(?:user|recipient|mailbox|address|account|customer)?
 (?:invalid|bad|illegal|incorrect) (?:final delivery )?(?:recipient|mailbox|user|address|destination|rcpt|e-?mail)
 (?:recipient|user|mail ?box|account|address|domain|host)\b.{0,80}(?:not|n't) (?:be )?found
-(?:recipient|user|mail ?box|account|address)\b.{0,80}(?:no longer|unavailable|disabled|deactivat|inactive|suspended|closed|expired|discontinued|archived)
+(?:recipient|user|mail ?box|account|address)\b.{0,80}(?:no longer|unavailable|disabled|deactivat|inactive|suspended|\bclosed|expired|discontinued|archived)
 (?:adresse|destinataire|compte|domaine)\b.{0,80}(?:inconnu|invalide|introuvable|desactive|n'est plus|supprime|bloque|archive)
 inactive (?:user|account|mailbox|recipient)
 disabled (?:user|account|mailbox|recipient)

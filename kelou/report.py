@@ -22,7 +22,7 @@ from flufl.bounce import all_failures
 from . import htmltext, mime
 from .address import AddressError, Mailbox, mailboxes, parse
 from .diagnosis import judge
-from .message import Message, decode, decode_charset
+from .message import FIELD, Message, decode, decode_charset
 from .mime import Part, TooComplex
 
 COUNTS = frozenset({"hard", "soft", "full"})
@@ -74,7 +74,8 @@ def read(raw: bytes) -> Report:
     for reader in (_delivery_status, _feedback, _disposition, _complaint_of_hotmail, _text):
         entries = reader(message, parts, returned)
         if entries is not None:
-            return Report(_worst(entries), tuple(entries[:ENTRIES]), returned)
+            once = {(entry.recipient, entry.status, entry.action, entry.kind): entry for entry in reversed(entries)}
+            return Report(_worst(entries), tuple(reversed(once.values()))[:ENTRIES], returned)
     if _is_autoreply(message):
         return Report("autoreply", (Entry(_author(message), "", "", "autoreply"),), returned)
     return Report("unknown", (), returned)
@@ -89,7 +90,9 @@ def _worst(entries: Sequence[Entry]) -> str:
 _STATUS_PARTS = ("message/delivery-status", "message/global-delivery-status")
 _FAILED = frozenset({"failed", "failure", "fail", "error", ""})  # OpenSMTPD says error
 _STATUS = re.compile(r"(?<![0-9.])([245])\s?\.\s?([0-9]{1,3})\s?\.\s?([0-9]{1,3})(?![0-9])")
-_SMTP_REPLY = re.compile(r"(?<![0-9.])([45][0-9][0-9])[ -]{1,3}(?:#|\(#)?(?:([45])\.([0-9]{1,3})\.([0-9]{1,3})(?![0-9.]))?|#([45])\.([0-9]{1,3})\.([0-9]{1,3})(?![0-9.])")
+_SMTP_REPLY = re.compile(
+    r"(?<![0-9.])([45][0-9][0-9])[ :-]{1,3}\(?#?(?:([45])\.([0-9]{1,3})\.([0-9]{1,3})(?![0-9.]))?|#([45])\.([0-9]{1,3})\.([0-9]{1,3})(?![0-9.])"
+)
 _BARE_STATUS = re.compile(r"\s*(?:smtp|x-[a-z0-9-]{1,40})?\s*;?\s*([45])\.([0-9]{1,3})\.([0-9]{1,3})(?![0-9.])", re.IGNORECASE)
 
 
@@ -112,22 +115,33 @@ def _delivery_status(message: Message, parts: Sequence[Part], _returned: Message
 
 def _groups(content: bytes) -> Iterator[dict[str, bytes]]:
     """The fields of each recipient (RFC 3464 section 2.1). Writers forget the empty line between groups, so that a field that comes again begins one."""
-    group: dict[str, bytes] = {}
-    rest = content.lstrip(b"\r\n\t ")
-    while rest:
-        header = Message.parse(rest)
-        for field in header.fields:
-            if field.name in ("original-recipient", "final-recipient", "action") and field.name in group:
+    for block in _BLANK.split(content):
+        group: dict[str, bytes] = {}
+        for name, value in _fields(block):
+            if name in ("original-recipient", "final-recipient", "action") and name in group:
                 yield group
                 group = {}
-            group.setdefault(field.name, field.value)
+            group.setdefault(name, value)
         if group.keys() & {"final-recipient", "original-recipient", "action"}:
             yield group
-        group = {}
-        body = header.body.lstrip(b"\r\n\t ")
-        if len(body) == len(rest):  # a line that is no field, and no header before it
-            body = body.partition(b"\n")[2].lstrip(b"\r\n\t ")
-        rest = body
+
+
+_BLANK = re.compile(rb"\n[ \t]*\r?\n")
+
+
+def _fields(block: bytes) -> Iterator[tuple[str, bytes]]:
+    """The fields of a group. Unlike in a header, a line that is none ends nothing."""
+    name, value = "", b""
+    for line in block.splitlines():
+        if line[:1] in (b" ", b"\t"):
+            value = (value + line)[:20_000]
+            continue
+        if name:
+            yield name, value
+        match = FIELD.match(line)
+        name, value = (match[1].decode("ascii").lower(), line[match.end() :]) if match else ("", b"")
+    if name:
+        yield name, value
 
 
 def _entry(group: Mapping[str, bytes], human: str) -> Entry:
@@ -147,8 +161,17 @@ def _entry(group: Mapping[str, bytes], human: str) -> Entry:
     if not action and not status.startswith("5"):  # RFC 3464 section 2.3.3 wants an action; without one only class 5 is final
         kind = {"2": "delivered", "4": "delayed"}.get(status[:1], "unknown")
         return Entry(recipient, status, action, kind, diagnostic)
-    beside = diagnostic or " ".join((text("status"), _beside(human, recipient, ()) or _head(human)))
-    return Entry(recipient, status, action, judge(status, beside), diagnostic)
+    if diagnostic or (status and not status.endswith(".0.0")):
+        return Entry(recipient, status, action, judge(status, diagnostic), diagnostic)
+    return Entry(recipient, status, action, _judge_text(status, text("status") + " " + _beside(human, recipient, ()), human), diagnostic)
+
+
+def _judge_text(status: str, beside: str, human: str) -> str:
+    """What the words beside an address say of it, else those above the returned message: they speak of nobody by name, and remove nobody."""
+    kind = judge(status, beside)
+    if kind == "unknown":
+        kind = judge(status, _head(human))
+    return kind if kind != "hard" or judge(status, beside) == "hard" else "unknown"
 
 
 def _diagnostic(text: str) -> str:
@@ -311,11 +334,7 @@ def _text(message: Message, parts: Sequence[Part], _returned: Message | None) ->
     for recipient, action in known[:ENTRIES]:
         beside = _beside(human, recipient, [other for other, _action in known if other != recipient])
         status = status_in(beside)
-        kind = "delayed" if action == "delayed" else judge(status, beside)
-        if kind == "unknown" and len(known) == 1:
-            beside = _head(human)
-            status = status_in(beside)
-            kind = judge(status, beside)
+        kind = "delayed" if action == "delayed" else _judge_text(status, beside, human if len(known) == 1 else "")
         entries.append(Entry(recipient, status, action, kind, _diagnostic(beside)))
     return entries or None
 
@@ -351,7 +370,7 @@ def _head(text: str) -> str:
 
 
 _ORIGINAL = re.compile(
-    r"^[-_= ]{2,}.{0,20}(?:original|old message|copy of|below this line|returned mail|message header|forwarded|transcript|undelivered)|"
+    r"^[-_= ]{2,}.{0,20}(?:original|old message|copy of|below this line|returned mail|message header|forwarded|undelivered)|"
     r"(?:original message|message text|copy of (?:the|your) (?:original |)message|returned message).{0,20}follows|^Return-Path:|^Received: ",
     re.IGNORECASE | re.MULTILINE,
 )
