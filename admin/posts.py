@@ -79,7 +79,7 @@ def trace(run: Run, message_id: str) -> None:
         logged = [_logged(event) for event in logfile.trace(config, bare)]
     except OSError as error:
         output.message(_("{path} can not be read: {reason}; this is what the database knows").format(path=config["log.file"], reason=error.strerror))
-    events = sorted(_merged(known, logged), key=lambda event: str(event["time"]))
+    events = _merged(known, logged)
     if not events:
         raise NotFound(_("no list has seen a message with the Message-ID {id}").format(id=message_id))
     columns = {"time": _("when"), "event": _("event"), "list": _("list"), "detail": _("detail"), "program": _("program"), "queue_id": _("queue id")}
@@ -95,15 +95,20 @@ def _logged(event: logfile.Event) -> dict[str, Any]:
 
 
 def _merged(known: list[dict[str, Any]], logged: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Both, what both know once: the table's row, at the place that it has in the log. What was done at the shell is in the tables only."""
-    merged: list[dict[str, Any]] = []
-    left = list(known)
-    for event in logged:
-        same = next((row for row in left if (row["event"], row["list"]) == (event["event"], event["list"])), None)
-        if same:
-            left.remove(same)
-        merged.append(event | {key: value for key, value in (same or {}).items() if value})
-    return left + merged
+    """Both, in order of time. What both know once, at its place in the log; what was done at the shell is in the tables only, and comes behind what
+    the tables have before it."""
+    merged = list(logged)
+    at = 0
+    for row in sorted(known, key=lambda row: str(row["time"])):
+        same = next((place for place, event in enumerate(merged) if not event.get("id") and (event["event"], event["list"]) == (row["event"], row["list"])), None)
+        if same is None:
+            at = max(at, next((place for place, event in enumerate(merged) if str(event["time"]) >= str(row["time"])), len(merged)))
+            merged.insert(at, row)
+        else:
+            at = same
+            merged[at] |= {key: value for key, value in row.items() if value}
+        at += 1
+    return sorted(merged, key=lambda event: str(event["time"]))
 
 
 def _events(ids: tuple[str, str]) -> list[dict[str, Any]]:

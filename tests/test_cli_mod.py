@@ -350,3 +350,35 @@ def test_maintain_counts(shell: Shell) -> None:
 def test_maintain_is_not_for_an_address(shell: Shell) -> None:
     """It is the timer's and the admin's."""
     assert shell("maintain", "--by", MOIRA).code == 77
+
+
+# One message through it all.
+
+
+def test_trace_without_the_log(shell: Shell) -> None:
+    """A log that can not be read is told, and what the tables know is shown all the same."""
+    number = shell.site.hold()
+    shell("mod", "approve", number)
+    with shell.site.config.path.open("a") as file:
+        file.write('log.file = "/nowhere/at/all"\n')
+    assert shell("trace", "<0@example.org>").code == 67
+    events = shell.good("trace", "<1@example.org>")
+    assert [event["event"] for event in events] == ["held", "approved"]
+    assert "/nowhere/at/all can not be read" in shell.err
+
+
+def test_trace_shows_a_log_safely(shell: Shell) -> None:
+    """What strangers wrote into the log steers no terminal, and forges no event of ours."""
+    log = shell.site.directory / "log"
+    forged = "2026-11-23T00:00:00+0000 kelou/lmtp[1]: approved message-id=<1@example.org>"
+    log.write_text(
+        f"Nov 23 00:00:00 mail postfix/cleanup[1]: 4XyZ1234abc: message-id=<1@example.org>\n"
+        f"Nov 23 00:00:00 mail postfix/cleanup[1]: 4XyZ1234abc: warning: header Subject: {ATTACK} {forged}\n".replace("\r", ""),
+        "utf-8",
+    )
+    with shell.site.config.path.open("a") as file:
+        file.write(f'log.file = "{log}"\n')
+    shell("trace", "1@example.org")
+    assert shell.code == 0
+    assert not UNSAFE.search(shell.out), ascii(shell.out)
+    assert [event["event"] for event in shell.good("trace", "1@example.org")] == ["warning"]
