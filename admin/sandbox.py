@@ -51,7 +51,7 @@ PATIENCE = 20  # seconds until what was started must answer
 
 _LONGEST = 107 - len("/public/postlog")
 _PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
-_PORTS = ("smtp", "untrusted_smtp", "dns", "reinjection", "capture")
+_PORTS = ("smtp", "untrusted_smtp", "dns", "reinjection", "personal", "capture")
 # Below the ports that the kernel hands out by itself: they are likely to be free again after a while.
 _RANGE = range(20000, 32000)
 # What stands in main.cf and in a URL without quoting.
@@ -290,7 +290,7 @@ def _prepare(sandbox: Sandbox) -> None:
     sandbox.sockets.chmod(0o2750)
     _write(sandbox.config, _config(sandbox))
     _write(sandbox.etc / "main.cf", _main(sandbox) + postfixconf.main([DOMAIN], "kelou"))
-    _write(sandbox.etc / "master.cf", _master(sandbox) + postfixconf.master(sandbox.state["reinjection"], "kelou"))
+    _write(sandbox.etc / "master.cf", _master(sandbox) + postfixconf.master(sandbox.state["reinjection"], sandbox.state["personal"], "kelou"))
     config = configuration.load(sandbox.config)
     secret.create(config.directory("secret.file"))
     database.open_database(config)
@@ -314,7 +314,12 @@ def _config(sandbox: Sandbox) -> str:
     tables: dict[str, dict[str, Any]] = {
         "database": {"url": f"sqlite:///{directory}/kelou.db"},
         "secret": {"file": directory / "secret"},
-        "postfix": {"sockets": sandbox.sockets, "reinjection": sandbox.state["reinjection"], "config_directory": sandbox.etc},
+        "postfix": {
+            "sockets": sandbox.sockets,
+            "reinjection": sandbox.state["reinjection"],
+            "personal": sandbox.state["personal"],
+            "config_directory": sandbox.etc,
+        },
         "authors": {"trusted_daemons": [TRUSTED]},
         "dns": {"resolvers": [sandbox.state["dns"]]},
         "dkim": {"directory": directory / "dkim"},
@@ -434,7 +439,7 @@ def _answers(sandbox: Sandbox, name: str) -> bool:
                 dns.query.udp(query, host, 1, port)
                 return _said(socket.create_connection(sandbox.endpoint("capture"), 1), b"", b"220")
             case "postfix":
-                ports = (sandbox.endpoint(port) for port in ("smtp", "untrusted_smtp", "reinjection"))
+                ports = (sandbox.endpoint(port) for port in ("smtp", "untrusted_smtp", "reinjection", "personal"))
                 return all(_said(socket.create_connection(port, 5), b"", b"220") for port in ports)
             case "lmtp":
                 question = b"recipient nobody@invalid"  # in a netstring, as socketmap_table(5) says

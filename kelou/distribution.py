@@ -2,10 +2,15 @@
 
 `accept` fixes who gets the post: one transaction writes the Post and its Chunks. `Distributor.hand_over` gives chunk by chunk to Postfix:
 
-    waiting --(commit)--> flying --(Postfix answers, commit)--> done, or waiting again with those whom Postfix put off
+    waiting --(Postfix has the envelope; commit)--> flying --(Postfix answers, commit)--> done, or waiting again with those whom Postfix put off
 
 Killed at any point, the same message comes back from Postfix's queue, is known by its digest, and goes on with what is not done. A chunk that was
-flying is the one doubt: Postfix may have taken it. It is sent again, under the same Message-ID, and counted.
+flying is the one doubt: Postfix may have taken it. It is sent again, under the same Message-ID, and counted. Envelopes travel on several connections
+at once, but of one post only one chunk flies at a time, which costs next to nothing, for the envelope is the long part. Personal copies are the other
+way round: their chunks are so small that all that fly are not more.
+
+Of a post, the thread that brought it works all the time, and helpers, which all posts share, take one chunk and then go to the end of their queue. So
+a post that has one chunk waits for nobody, several large ones get on alike, and however many there are, Postfix is not flooded with connections.
 
 One handler works on a post at a time. Its name is its own as long as it runs (a lock in its socket folder), so what bears the name and is not
 being worked on was left by one that died. What another handler left is free when that gave no sign of life for a while.
@@ -15,19 +20,23 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from email.utils import formatdate
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from itertools import islice
 
 from peewee import IntegrityError
 
-from . import maillog, outgoing, secret
+from . import copies, maillog
 from .config import Config
+from .copies import Copies, Person
 from .database import connection, transaction
 from .directory import ListView
 from .i18n import N_, _
-from .message import Message, field
+from .message import Message
 from .models import Account, Bounce, Chunk, Post, Subscription, now
+from .pace import Pace
 from .reading import Reading
 from .reply import OK, Reply
 from .secret import Secret
@@ -62,7 +71,7 @@ def accept(the_list: ListView, reading: Reading, size: int, digest: str, queue_i
                 subject=reading.subject,
                 size=size,
             )
-            post.recipients = _cut(post, _subscribed(the_list.id, reading.author_key), max(1, config["distribution.chunk"]))
+            post.recipients = _cut(post, _subscribed(the_list.id, reading.author_key), copies.chunk(the_list, config))
             post.save(only=[Post.recipients])
     except IntegrityError:  # another handler was faster
         if not known(the_list.id, digest):
@@ -82,12 +91,16 @@ def _subscribed(list_id: int, author_key: str) -> Iterator[int]:
 
 def _cut(post: Post, subscriptions: Iterable[int], size: int) -> int:
     """Write the chunks; returns how many subscriptions there are."""
-    numbers = list(subscriptions)
-    starts = range(0, len(numbers), size)
-    rows = [(post.id, place, _join(numbers[start : start + size])) for place, start in enumerate(starts)]
-    for some in range(0, len(rows), 100):
-        Chunk.insert_many(rows[some : some + 100], fields=[Chunk.post, Chunk.number, Chunk.subscriptions]).execute()
-    return len(numbers)
+    numbers, count, rows = iter(subscriptions), 0, list[tuple[int, int, str]]()
+    while some := list(islice(numbers, size)):
+        rows.append((post.id, count, _join(some)))  # by its first one's place
+        count += len(some)
+        if len(rows) == 100 or len(some) < size:
+            Chunk.insert_many(rows, fields=[Chunk.post, Chunk.number, Chunk.subscriptions]).execute()
+            rows.clear()
+    if rows:
+        Chunk.insert_many(rows, fields=[Chunk.post, Chunk.number, Chunk.subscriptions]).execute()
+    return count
 
 
 class Distributor:
@@ -98,54 +111,57 @@ class Distributor:
         self.stopping = threading.Event()
         self._config = config
         self._secret = site_secret
-        self._pool = Pool(config["postfix.reinjection"])
+        self._pools = {name: Pool(config[name]) for name in ("postfix.reinjection", "postfix.personal")}
+        self._connections = max(1, config["distribution.connections"])
+        self._helpers = ThreadPoolExecutor(max(1, self._connections - 1), "distribution")
+        self._pace = Pace(config, self.stopping)
         self._busy: set[int] = set()
         self._lock = threading.Lock()
 
     def close(self) -> None:
         """Close the connections to Postfix."""
-        self._pool.close()
+        self._helpers.shutdown(wait=False, cancel_futures=True)
+        for pool in self._pools.values():
+            pool.close()
 
-    def hand_over(self, the_list: ListView, message: Message, digest: str) -> Reply:
-        """Bring an accepted post to everybody who has not got it: 250 when Postfix has every copy, else 451, and the next try goes on from there."""
+    def hand_over(self, the_list: ListView, message: Message, digest: str, queue_id: str = "") -> Reply:
+        """Bring an accepted post to everybody who has not got it: 250 when Postfix has every copy, else 451, and the next try goes on from there.
+
+        `queue_id` is that of the delivery that asks for it, which is what Postfix has to bring again if it comes to that.
+        """
         with connection():
             post = Post.get(Post.list == the_list.id, Post.digest == digest)
         if post.state == "sent":
             return OK
-        with self._claim(post) as claimed:
+        with self._claim(post, queue_id) as claimed:
             if claimed:
                 return self._hand_over(the_list, message, post)
         with connection():
             sent = Post.select().where(Post.id == post.id, Post.state == "sent").exists()
         return OK if sent else _later(_BUSY)
 
+    def unfinished(self) -> list[str]:
+        """The queue ids of the posts that are to be gone on with here, and that nobody is at work on."""
+        with self._lock:
+            busy = set(self._busy)
+        with connection():
+            rows = Post.select(Post.id, Post.queue_id).where(Post.state == "distributing", Post.worker.in_(["", self.worker])).tuples()
+            return [queue_id for number, queue_id in rows if queue_id and number not in busy]
+
     def _hand_over(self, the_list: ListView, message: Message, post: Post) -> Reply:
-        sender = the_list.sub("bounces")
-        content = self._content(the_list, message, post)
+        made = copies.of(message, post.message_id, post.received, the_list, self._config, self._secret)
+        work = _Work(_waiting(post), self.stopping, lambda chunk: self._submit(the_list, post, made, work, chunk))
         try:
-            for chunk in _waiting(post):
-                if self.stopping.is_set():
-                    return _later(_STOPPING)
-                if not self._fly(post, chunk):
-                    return _later(_BUSY)
-                self._submit(the_list, post, chunk, sender, content)
+            work.do(self._helpers, self._connections - 1)
         except Unavailable as error:
             maillog.problem("unavailable", list=the_list.address, message_id=post.message_id, reason=error, doubtful=error.doubtful or "")
             return _later(_POSTFIX)
-        return self._finish(the_list, post)
-
-    def _content(self, the_list: ListView, message: Message, post: Post) -> bytes:
-        """The post as it goes out; every try makes the same Message-ID and Date, where the author's program made none."""
-        message = message.without(["Kelou-"])
-        if not message.text("message-id"):
-            message = message.with_field(field("Message-ID", post.message_id))
-        if not message.text("date"):
-            message = message.with_field(field("Date", formatdate(post.received)))
-        message = outgoing.prepare(message, the_list, self._config)
-        return bytes(message.with_top([secret.ask_signature(self._secret, the_list.domain, now())]))
+        except _NotOurs:
+            return _later(_BUSY)
+        return _later(_STOPPING) if self.stopping.is_set() and work.left else self._finish(the_list, post)
 
     @contextmanager
-    def _claim(self, post: Post) -> Iterator[bool]:
+    def _claim(self, post: Post, queue_id: str = "") -> Iterator[bool]:
         """The post, for this thread of this handler alone; False if somebody else is at work on it, or it is done."""
         with self._lock:
             mine = post.id not in self._busy
@@ -154,7 +170,7 @@ class Distributor:
             yield False
             return
         try:
-            yield self._take(post)
+            yield self._take(post, queue_id)
         finally:
             try:
                 with transaction():
@@ -164,13 +180,14 @@ class Distributor:
             with self._lock:
                 self._busy.discard(post.id)
 
-    def _take(self, post: Post) -> bool:
+    def _take(self, post: Post, queue_id: str) -> bool:
         free = Post.worker.in_(["", self.worker]) | (Post.claimed < now() - STALE)
         with transaction():
-            if not Post.update(worker=self.worker, claimed=now()).where(Post.id == post.id, Post.state == "distributing", free).execute():
+            values = {"worker": self.worker, "claimed": now(), **({"queue_id": queue_id} if queue_id else {})}
+            if not Post.update(**values).where(Post.id == post.id, Post.state == "distributing", free).execute():
                 return False
-            flying = Chunk.select(Chunk.id, Chunk.subscriptions).where(Chunk.post == post.id, Chunk.state == "flying").tuples()
-            doubtful = sum(len(_split(numbers)) for _id, numbers in flying)
+            flying = Chunk.select(Chunk.subscriptions).where(Chunk.post == post.id, Chunk.state == "flying").tuples()
+            doubtful = sum(len(_split(numbers)) for (numbers,) in flying)
             if doubtful:
                 Chunk.update(state="waiting").where(Chunk.post == post.id, Chunk.state == "flying").execute()
                 Post.update(doubtful=Post.doubtful + doubtful).where(Post.id == post.id).execute()
@@ -178,30 +195,55 @@ class Distributor:
             maillog.problem("doubtful", message_id=post.message_id, recipients=doubtful)
         return True
 
-    def _fly(self, post: Post, chunk: int) -> bool:
-        """Note that a chunk is on its way to Postfix; False if the post is not ours any more."""
-        with transaction():
-            ours = Post.update(claimed=now()).where(Post.id == post.id, Post.worker == self.worker).execute()
-            return bool(ours and Chunk.update(state="flying").where(Chunk.id == chunk, Chunk.state == "waiting").execute())
-
-    def _submit(self, the_list: ListView, post: Post, chunk: int, sender: str, content: bytes) -> None:
+    def _submit(self, the_list: ListView, post: Post, made: Copies, work: _Work, chunk: int) -> bool:
+        """Hand a chunk over; whether more of it can be handed over at once."""
         with connection():
             people = _people(post, chunk)
-        try:
+        if made.apart:
+            self._pace.wait(len(people))
+        with ExitStack() as flight:
             outcome = Outcome(OK)
             if people:
-                with self._pool.connection() as postfix:
-                    outcome = postfix.submit(sender, [address for _id, _account, address in people], content)
-        except Unavailable as error:
-            if not error.doubtful:
-                with transaction():
-                    Chunk.update(state="waiting").where(Chunk.id == chunk).execute()
-            raise
-        _note(post, chunk, people, outcome)
+                ready = _Once(lambda: self._fly(flight, post, work, chunk, alone=not made.apart))
+                with self._pools[made.endpoint].connection() as postfix:
+                    outcome = copies.hand_in(postfix, made, people, ready)
+                    postfix.spent = postfix.spent or outcome.lost is not None
+            left = self._note(post, chunk, people, outcome)
+        if outcome.lost:
+            raise outcome.lost
         for place, reply in (*outcome.refused.items(), *outcome.deferred.items()):
-            maillog.problem("recipient", list=the_list.address, message_id=post.message_id, recipient=people[place][2], reply=reply)
+            maillog.problem("recipient", list=the_list.address, message_id=post.message_id, recipient=people[place].address, reply=reply)
         if not outcome.taken:
             maillog.problem("not-taken", list=the_list.address, message_id=post.message_id, reply=outcome.final)
+        # RFC 5321 section 4.5.3.1.10: "too many recipients" is said to those of this transaction.
+        return bool(left) and outcome.taken and all(reply.code == 452 for reply in outcome.deferred.values())
+
+    def _fly(self, flight: ExitStack, post: Post, work: _Work, chunk: int, alone: bool) -> None:
+        """Note that a chunk is on its way to Postfix. Raises _NotOurs if the post is not ours any more."""
+        if alone:
+            flight.enter_context(work.airspace)
+        with transaction():
+            ours = Post.update(claimed=now()).where(Post.id == post.id, Post.worker == self.worker).execute()
+            if not ours or not Chunk.update(state="flying").where(Chunk.id == chunk, Chunk.state == "waiting").execute():
+                raise _NotOurs
+
+    def _note(self, post: Post, chunk: int, people: Sequence[Person], outcome: Outcome) -> list[int]:
+        """Write down what Postfix said: whom it refused bounces, whom it put off is tried again, with the rest if it took nothing. Returns who is left."""
+        untaken = (place for place in range(len(people)) if place in outcome.deferred or not outcome.taken)
+        left = [people[place].subscription for place in untaken if place not in outcome.refused]
+        with transaction():
+            ours = Post.select().where(Post.id == post.id, Post.worker == self.worker).exists()
+            state = "waiting" if left else "done"
+            if not ours or not Chunk.update(state=state, subscriptions=_join(left)).where(Chunk.id == chunk, Chunk.state != "done").execute():
+                raise _NotOurs  # or the list was purged meanwhile
+            for place, reply in outcome.refused.items():
+                account = people[place].account
+                if Account.select().where(Account.id == account).exists():  # else they are gone
+                    Bounce.create(list=post.list_id, account=account, post=post.id, kind="hard", status=reply.status, detail=str(reply))
+            taken = len(people) - len(left) - len(outcome.refused)
+            counts = {"handed_over": Post.handed_over + taken, "doubtful": Post.doubtful + outcome.doubtful}
+            Post.update(claimed=now(), **counts).where(Post.id == post.id).execute()
+        return left
 
     def _finish(self, the_list: ListView, post: Post) -> Reply:
         with transaction():
@@ -216,7 +258,77 @@ class Distributor:
         return OK
 
 
-Person = tuple[int, int, str]  # a subscription, its account, the address
+class _NotOurs(Exception):
+    """Another handler took the post over, or it is gone."""
+
+
+class _Once:
+    """Does what it is called for the first time, and nothing after."""
+
+    def __init__(self, do: Callable[[], object]) -> None:
+        self._do: Callable[[], object] | None = do
+
+    def __call__(self) -> None:
+        do, self._do = self._do, None
+        if do:
+            do()
+
+
+class _Work:
+    """One try of a post: its chunks, for the thread that brought it and for helpers. `airspace` is for the one chunk that flies."""
+
+    def __init__(self, chunks: Iterable[int], stopping: threading.Event, do: Callable[[int], bool]) -> None:
+        self.left = deque(chunks)
+        self.airspace = threading.Lock()
+        self._stopping = stopping
+        self._do = do
+        self._under_way = 0
+        self._error: BaseException | None = None
+        self._changed = threading.Condition()
+
+    def do(self, helpers: ThreadPoolExecutor, most: int) -> None:
+        """Work until nothing is left, or something is in the way. Raises what went wrong, when nobody is at work any more."""
+        for _helper in range(min(most, len(self.left) - 1)):
+            helpers.submit(self._help, helpers)
+        while self._one() or self._wait():
+            pass
+        if self._error:
+            raise self._error
+
+    def _help(self, helpers: ThreadPoolExecutor) -> None:
+        if self._one():
+            helpers.submit(self._help, helpers)  # behind the other posts'
+
+    def _wait(self) -> bool:
+        """Wait until nobody is at work any more; whether there is something to do again."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._under_way or self._open)
+            return self._open
+
+    @property
+    def _open(self) -> bool:
+        return bool(self.left) and not self._error and not self._stopping.is_set()
+
+    def _one(self) -> bool:
+        """Do one chunk; False if there was none to do."""
+        with self._changed:
+            if not self._open:
+                return False
+            chunk = self.left.popleft()
+            self._under_way += 1
+        try:
+            if self._do(chunk):
+                self.left.append(chunk)
+        except BaseException as error:
+            with self._changed:
+                self._error = self._error or error
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            with self._changed:
+                self._under_way -= 1
+                self._changed.notify_all()
+        return True
 
 
 def _waiting(post: Post) -> list[int]:
@@ -226,42 +338,20 @@ def _waiting(post: Post) -> list[int]:
 
 
 def _people(post: Post, chunk: int) -> list[Person]:
-    """Those of a chunk who are still subscribed, at the addresses they have now.
-
-    Somebody who joined since may have got the number of somebody who left: they are not of this post.
-    """
+    """Those of a chunk who are still subscribed, at the addresses they have now."""
     (text,) = Chunk.select(Chunk.subscriptions).where(Chunk.id == chunk).tuples().get()
     numbers = _split(text)
     found: dict[int, Person] = {}
     for start in range(0, len(numbers), 1000):  # a limit of SQLite's on variables is 32,766
         rows = (
-            Subscription.select(Subscription.id, Account.id, Account.address, Account.domain)
+            Subscription.select(Subscription.id, Account.id, Account.address, Account.domain, Account.name)
             .join(Account)
-            .where(
-                Subscription.id.in_(numbers[start : start + 1000]),
-                Subscription.list == post.list_id,
-                Subscription.mode == "mail",
-                Subscription.since <= post.received,
-            )
+            .where(Subscription.id.in_(numbers[start : start + 1000]), Subscription.list == post.list_id, Subscription.mode == "mail")
         )
         # The local part goes out as spelled; the domain in the form that DNS and every server know.
-        found |= {number: (number, account, f"{address.rpartition('@')[0]}@{domain}") for number, account, address, domain in rows.tuples()}
+        for number, account, address, domain, name in rows.tuples():
+            found[number] = Person(number, account, f"{address.rpartition('@')[0]}@{domain}", name)
     return [found[number] for number in numbers if number in found]
-
-
-def _note(post: Post, chunk: int, people: Sequence[Person], outcome: Outcome) -> None:
-    """Write down what Postfix said: whom it refused bounces, whom it put off is tried again, with the rest if it took nothing."""
-    left = [person[0] for place, person in enumerate(people) if place not in outcome.refused and (place in outcome.deferred or not outcome.taken)]
-    with transaction():
-        state = "waiting" if left else "done"
-        if not Chunk.update(state=state, subscriptions=_join(left)).where(Chunk.id == chunk, Chunk.state == "flying").execute():
-            return  # the list was purged meanwhile
-        for place, reply in outcome.refused.items():
-            account = people[place][1]
-            if Account.select().where(Account.id == account).exists():  # else they are gone
-                Bounce.create(list=post.list_id, account=account, post=post.id, kind="hard", status=reply.status, detail=str(reply))
-        taken = len(people) - len(left) - len(outcome.refused)
-        Post.update(handed_over=Post.handed_over + taken).where(Post.id == post.id).execute()
 
 
 def _message_id(digest: str, domain: str) -> str:

@@ -26,13 +26,13 @@ DROPPED = (
 )  # fmt: skip
 
 
-def with_list_fields(message: Message, the_list: ListView, config: Config) -> Message:
+def with_list_fields(message: Message, the_list: ListView, config: Config, unsubscribe: str = "") -> Message:
     """The message with this list's fields above the others, and with its Reply-To policy."""
-    return _with_reply_to(message.without(DROPPED), the_list).with_top(list_fields(the_list, config))
+    return _with_reply_to(message.without(DROPPED), the_list).with_top(list_fields(the_list, config, unsubscribe))
 
 
-def list_fields(the_list: ListView, config: Config) -> list[Field]:
-    """The fields that stand in all that a list sends."""
+def list_fields(the_list: ListView, config: Config, unsubscribe: str = "") -> list[Field]:
+    """The fields that stand in all that a list sends. `unsubscribe` is the URL by which one subscriber leaves, where the copy is for one."""
     title = phrase(the_list.subject[:200])
     post = "NO" if the_list["announce"] else f"<{mailto(the_list.address)}>"
     return [
@@ -40,7 +40,7 @@ def list_fields(the_list: ListView, config: Config) -> list[Field]:
         field("List-Post", post),
         field("List-Help", f"<{command(the_list, config, 'help', '')}>"),
         field("List-Subscribe", f"<{command(the_list, config, 'subscribe')}>"),
-        field("List-Unsubscribe", f"<{command(the_list, config, 'unsubscribe')}>"),
+        field("List-Unsubscribe", f"<{unsubscribe or command(the_list, config, 'unsubscribe')}>"),
         field("List-Owner", f"<{mailto(the_list.sub('owner'))}>"),
         field("Precedence", "list"),  # no standard; absence notices have heeded it for thirty years
     ]

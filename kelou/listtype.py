@@ -16,6 +16,7 @@ from .setting import ADDRESS, BOOL, DURATION, INT, LINE, LINES, SIZE, TEXT, Kind
 WISH = choice("refuse", "hold", "accept")
 HEADER_RULES = Kind("header rules", N_("lines such as: hold X-Mailer: BulkMaster"), lambda v: v if isinstance(v, tuple) else headerrule.parse(v), headerrule.show)
 POST = ("anyone", "subscribers", "subscribers-others-held", "subscribers-held", "moderators", "moderated", "owners", "closed")
+DELIVERY = ("shared", "verp", "personal")
 
 FOOTER = N_("-- \n{subject}\nTo unsubscribe: {unsubscribe}")
 
@@ -51,12 +52,16 @@ SETTINGS = table([
     Setting("max_size", SIZE, 5 * 1024**2, N_("The largest post, with its header.")),
     Setting("subject_tag", LINE, "", N_("Put before the subject in brackets; {list} is the list's name. Empty: the subject stays, and the author's signature with it.")),
     Setting("footer", TEXT, "", N_(
-        "Put below each post; {list}, {address}, {subject} and {unsubscribe} are filled in. Empty: the post stays, and the author's signature with it.")),
+        "Put below each post; {list}, {address}, {subject} and {unsubscribe} are filled in, and {email} and {name} where delivery is personal. "
+        "Empty: the post stays, and the author's signature with it.")),
     Setting("reply_to", choice("author", "list", "both", "address"), "author", N_("Where a reply goes.")),
     Setting("reply_to_address", ADDRESS, "", N_("The address that replies go to where reply_to is address.")),
     Setting("reply_to_force", BOOL, False, N_("Whether a Reply-To that the author wrote is overridden.")),
     Setting("own_posts", BOOL, True, N_("Whether new subscribers receive their own posts.")),
-    Setting("delivery", choice("shared"), "shared", N_("How copies are made: shared, one body for all."), owner=False),
+    Setting("delivery", choice(*DELIVERY), "shared", N_(
+        "How copies are made: shared (one for all), verp (the same, with a return-path for each subscriber, so that bounces say whose they are), "
+        "personal (one for each, with a link of their own to unsubscribe)."), owner=False),
+    Setting("to_subscriber", BOOL, False, N_("Whether To names the subscriber instead of what the author wrote there, where delivery is personal.")),
     Setting("announce", BOOL, False, N_("Whether subscribers are told in List-Post that they can not post.")),
     Setting("language", choice(*LANGUAGES), "fr", N_("The language of the list's notices and refusals.")),
     Setting("max_subscribers", INT, 0, N_("The most subscribers the list may have; 0: no limit."), owner=False),
@@ -65,7 +70,7 @@ SETTINGS = table([
 # What each type sets over the defaults. Sympa's models are the source, but for two of their choices: its newsletter lets everybody's post
 # through to the moderators, spam included, where ours refuses; its confidential list can not be left, where every list of ours can.
 TYPES: Mapping[str, Mapping[str, Any]] = {
-    "newsletter":    {"post": "moderators", "announce": True, "footer": FOOTER, "own_posts": True, "visible": True},
+    "newsletter":    {"post": "moderators", "announce": True, "footer": FOOTER, "own_posts": True, "visible": True, "delivery": "personal"},
     "discussion":    {"post": "subscribers", "visible": True},
     "working-group": {
         "post": "subscribers-others-held", "reply_to": "list", "subject_tag": "{list}", "footer": FOOTER, "subscribe": "owner", "review": "subscribers"},

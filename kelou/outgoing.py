@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import dataclass
 
 from .config import Config
 from .directory import ListView
@@ -15,21 +16,32 @@ from .listtype import FOOTER
 from .message import Message, field
 from .subject import tagged
 
-_PLACEHOLDER = re.compile(r"\{(list|address|subject|unsubscribe)\}")
+_PLACEHOLDER = re.compile(r"\{(list|address|subject|unsubscribe|email|name)\}")
 
 
-def prepare(message: Message, the_list: ListView, config: Config) -> Message:
-    """The post for this list's subscribers. The same post gives the same bytes, so that a retry repeats what was sent.
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """The one subscriber that a copy is for, and the URL by which they leave."""
+
+    email: str
+    name: str
+    unsubscribe: str
+
+
+def prepare(message: Message, the_list: ListView, config: Config, reader: Reader | None = None) -> Message:
+    """The post for this list's subscribers, or for one of them. The same post gives the same bytes, so that a retry repeats what was sent.
 
     With neither tag nor footer, the body and what the author's DKIM signature covers stay as they came.
     """
+    own = {"email": reader.email, "name": reader.name, "unsubscribe": reader.unsubscribe} if reader else {}
     names = {
         "list": the_list.name,
         "address": the_list.address,
         "subject": the_list.subject,
         "unsubscribe": command(the_list, config, "unsubscribe"),
+        **own,
     }
-    post = with_list_fields(message, the_list, config)
+    post = with_list_fields(message, the_list, config, reader.unsubscribe if reader else "")
     if not post.text("message-id"):  # RFC 5322 section 3.6.4 wants one, and large receivers refuse mail without
         digest = hashlib.sha256(bytes(message)).hexdigest()[:32]
         post = post.with_field(field("Message-ID", f"<{digest}@{the_list.domain}>"))
@@ -40,7 +52,12 @@ def prepare(message: Message, the_list: ListView, config: Config) -> Message:
 
 def fill(text: str, names: dict[str, str]) -> str:
     """The text with its placeholders filled in; other braces are the owner's own. What is filled in is not looked at again."""
-    return _PLACEHOLDER.sub(lambda match: names[match[1]], text)
+    return _PLACEHOLDER.sub(lambda match: names.get(match[1], match[0]), text)
+
+
+def addresses_reader(the_list: ListView) -> bool:
+    """Whether what stands in a copy for one subscriber names them, and not only their link."""
+    return not {"email", "name"}.isdisjoint(_PLACEHOLDER.findall(_footer(the_list) + the_list["subject_tag"]))
 
 
 def _footer(the_list: ListView) -> str:

@@ -36,9 +36,9 @@ def main(domains: Iterable[str], sockets: str) -> str:
     )
 
 
-def master(reinjection: str, sockets: str) -> str:
-    """The services for master.cf; `reinjection` is HOST:PORT of the re-injection service."""
-    return render("master.cf", reinjection=reinjection.ljust(22), sockets=sockets, daemon=REINJECTION)
+def master(reinjection: str, personal: str, sockets: str) -> str:
+    """The services for master.cf; `reinjection` and `personal` are HOST:PORT of the services that take what lists send."""
+    return render("master.cf", reinjection=reinjection.ljust(22), personal=personal.ljust(22), sockets=sockets, daemon=REINJECTION)
 
 
 def _inline(pairs: Iterable[tuple[str, str]]) -> str:

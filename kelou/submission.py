@@ -12,7 +12,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -48,6 +48,8 @@ class Outcome:
     final: Reply  # to the message; or to MAIL, if that was not taken
     refused: dict[int, Reply] = field(default_factory=dict)
     deferred: dict[int, Reply] = field(default_factory=dict)
+    lost: Unavailable | None = None  # what broke off a row of transactions; how far they came is in the tables
+    doubtful: int = 0  # recipients that may have got theirs all the same, though they are among the deferred
 
     @property
     def taken(self) -> bool:
@@ -55,8 +57,8 @@ class Outcome:
         return self.final.code < 300
 
 
-def wire(content: bytes) -> bytes:
-    """The message as it goes behind DATA: CRLF line ends only, dots doubled, the final dot (RFC 5321 sections 2.3.8 and 4.5.2).
+def lines(content: bytes) -> bytes:
+    """The message in lines that end in CRLF, and nothing else in it that could be taken for a line end (RFC 5321 section 2.3.8).
 
     A stray LF is a line end, as in `message`; a stray CR is a blank, as Postfix has it, so that it starts no field that we did not see.
     """
@@ -64,9 +66,12 @@ def wire(content: bytes) -> bytes:
     if ends != content.count(b"\n") or ends != content.count(b"\r"):
         content = re.sub(rb"\r(?!\n)", b" ", content)
         content = re.sub(rb"(?<!\r)\n", CRLF, content)
-    if not content.endswith(CRLF):
-        content += CRLF
-    stuffed = content.replace(b"\r\n.", b"\r\n..")
+    return content if content.endswith(CRLF) else content + CRLF
+
+
+def wire(content: bytes) -> bytes:
+    """The message as it goes behind DATA: in lines, dots doubled, the final dot (RFC 5321 section 4.5.2)."""
+    stuffed = lines(content).replace(b"\r\n.", b"\r\n..")
     return (b"." if stuffed.startswith(b".") else b"") + stuffed + b".\r\n"
 
 
@@ -108,17 +113,24 @@ class Connection:
         poll.register(self._socket, select.POLLIN)
         return not poll.poll(0)
 
-    def submit(self, reverse_path: str, recipients: Sequence[str], content: bytes) -> Outcome:
-        """Hand over one message in one transaction. Raises Unavailable; what Postfix refuses or defers is in the Outcome."""
-        outcome = self._transaction(reverse_path, recipients, content)
+    def submit(
+        self, reverse_path: str, recipients: Sequence[str], content: bytes, parameters: str = "", ready: Callable[[], object] = bool
+    ) -> Outcome:
+        """Hand over one message in one transaction. Raises Unavailable; what Postfix refuses or defers is in the Outcome.
+
+        `parameters` are more of MAIL's. `ready` is called when Postfix has the envelope and waits for the message: before that, nothing is in doubt.
+        """
+        outcome = self._transaction(reverse_path, recipients, content, parameters, ready)
         # Before 3.11, an smtpd that lost its milter defers all that comes on the same connection, however soon the milter is back.
         self.spent = self.spent or 400 <= outcome.final.code < 500
         return outcome
 
-    def _transaction(self, reverse_path: str, recipients: Sequence[str], content: bytes) -> Outcome:
+    def _transaction(
+        self, reverse_path: str, recipients: Sequence[str], content: bytes, parameters: str, ready: Callable[[], object]
+    ) -> Outcome:
         utf8, strangers = self._utf8(reverse_path, recipients, content)
         eight = "8BITMIME" in self._offers and not content.isascii()
-        mail = f"MAIL FROM:<{reverse_path}>{' BODY=8BITMIME' if eight else ''}{' SMTPUTF8' if utf8 else ''}"
+        mail = f"MAIL FROM:<{reverse_path}>{' BODY=8BITMIME' if eight else ''}{' SMTPUTF8' if utf8 else ''}{parameters and ' ' + parameters}"
         places = [place for place in range(len(recipients)) if place not in strangers]
         if not places:
             return Outcome(_NOBODY, strangers)
@@ -134,6 +146,7 @@ class Connection:
         if opened.code >= 400 or len(outcome.refused) + len(outcome.deferred) == len(recipients):
             self._content(b".\r\n", False)  # RFC 2920 section 3.1: a server may say 354 with no recipient; an empty message ends that
             return outcome if opened.code >= 400 else Outcome(_NOBODY, outcome.refused, outcome.deferred)
+        ready()
         return Outcome(self._content(wire(content), True), outcome.refused, outcome.deferred)
 
     def _greet(self) -> None:

@@ -75,7 +75,7 @@ def _post(door: Door, destination: Destination, envelope: Envelope, content: byt
     digest = distribution.digest_of(content)
     message = Message.parse(content)
     if distribution.known(the_list.id, digest):
-        return door.distributor.hand_over(the_list, message, digest)
+        return door.distributor.hand_over(the_list, message, digest, envelope.queue_id)
     if moderation.known(the_list.id, digest):
         return reply.HELD
     author = authorseal.open(door.secret, message, envelope.queue_id, now())
@@ -86,7 +86,7 @@ def _post(door: Door, destination: Destination, envelope: Envelope, content: byt
     if decision.action is Action.ACCEPT and known.reading:
         maillog.event("accepted", **values)
         distribution.accept(the_list, known.reading, known.size, digest, envelope.queue_id, door.config)
-        return door.distributor.hand_over(the_list, message, digest)
+        return door.distributor.hand_over(the_list, message, digest, envelope.queue_id)
     if decision.action is Action.DISCARD:
         maillog.event("discarded", **values)
         return reply.DISCARDED
@@ -108,7 +108,7 @@ def _distribute(door: Door, destination: Destination, envelope: Envelope, _conte
     if not found:
         maillog.event("nothing-to-distribute", id=number, queue_id=envelope.queue_id)
         return reply.OK
-    answer = door.distributor.hand_over(*found)
+    answer = door.distributor.hand_over(*found, envelope.queue_id)
     if answer.code == reply.OK.code:
         moderation.done(number)
     return answer

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from kelou import config as configuration
-from kelou import database, maillog, secret
+from kelou import database, maillog, postqueue, secret
 from kelou.config import Config
 from kelou.distribution import Distributor
 from kelou.i18n import _, from_environment, use
@@ -29,6 +29,7 @@ LMTP = "lmtp.sock"
 MAP = "map.sock"
 LOCK = "lmtp.lock"
 GRACE = 15  # seconds for what is under way when we are to stop; what is cut off goes on when Postfix comes again
+RESUME = (0, 1, 3, 10)  # seconds after which Postfix is asked for the posts that were cut off; the first time it may not have put them off yet
 LOOKUPS = 4  # threads that answer the socketmap; of its own, so that no distribution keeps RCPT waiting
 
 
@@ -80,7 +81,9 @@ async def _serve(door: Door) -> None:
     questions = await asyncio.start_unix_server(maps.serve, MAP, backlog=128, limit=socketmap.LONGEST)
     maillog.event("started", sockets=Path.cwd())
     notify("READY=1")
+    resuming = loop.create_task(_resume(door))
     await stop.wait()
+    resuming.cancel()
     notify("STOPPING=1")
     door.distributor.stopping.set()
     mail.close()
@@ -91,6 +94,22 @@ async def _serve(door: Door) -> None:
     for name in (LMTP, MAP):
         Path(name).unlink(missing_ok=True)
     maillog.event("stopped", cut_off=len(handler.running) or "")
+
+
+async def _resume(door: Door) -> None:
+    """Have Postfix bring the posts again that were under way when a handler died here: now, not after its backoff, and no other mail."""
+    loop = asyncio.get_running_loop()
+    for pause in RESUME:
+        await asyncio.sleep(pause)
+        try:
+            unfinished = await loop.run_in_executor(None, door.distributor.unfinished)
+            for queue_id in unfinished:
+                asked = await loop.run_in_executor(None, postqueue.try_now, door.config, queue_id)
+                maillog.event("resumed" if asked else "not-resumed", queue_id=queue_id)
+            if not unfinished:
+                return
+        except Exception:
+            maillog.fault("resume")
 
 
 def _database(config: Config) -> str:

@@ -10,7 +10,7 @@ import subprocess
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,11 +40,23 @@ def progress(sandbox: Sandbox) -> tuple[str, int, int]:
     return rows[0] if rows else ("", 0, 0)
 
 
-def wait_for_chunks(sandbox: Sandbox, number: int) -> None:
+def wait_for_chunks(sandbox: Sandbox, number: float) -> None:
     deadline = time.monotonic() + 60
     while progress(sandbox)[1] < number * CHUNK:
         assert time.monotonic() < deadline, sandbox.log()[-4000:]
         time.sleep(0.001)
+
+
+def wait_for(there: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not there():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def put_off(sandbox: Sandbox) -> int:
+    """How often Postfix tried the other mail, and put it off."""
+    return sum("to=<a@dead.example>" in line and "status=deferred" in line for line in sandbox.log().splitlines())
 
 
 def retry(sandbox: Sandbox) -> None:
@@ -80,3 +92,31 @@ def test_killed_while_it_distributes(sandbox: Sandbox, chunks: int) -> None:
     assert max(counted.values()) <= 2
     assert len(twice) <= doubtful <= CHUNK
     assert handed_over == PEOPLE
+
+
+def test_goes_on_at_once(sandbox: Sandbox) -> None:
+    """After a restart a post goes on without Postfix' backoff, and other mail that Postfix put off stays put off."""
+    etc = Path(tomllib.loads(Path(sandbox.info["config"]).read_text("utf-8"))["postfix"]["config_directory"])
+    slow = {"queue_run_delay": "300s", "minimal_backoff_time": "300s", "maximal_backoff_time": "600s", "transport_retry_time": "300s"}
+    slow["transport_maps"] = "$kelou_transports, inline:{{dead.example = smtp:[127.0.0.1]:1}}"
+    postfix = {"PATH": os.environ["PATH"] + ":/usr/sbin"}
+    subprocess.run(["/usr/sbin/postconf", "-c", str(etc), *(f"{key}={value}" for key, value in slow.items())], check=True)
+    subprocess.run(["/usr/sbin/postfix", "-c", str(etc), "reload"], check=True, capture_output=True, env=postfix)
+    assert sandbox.submit("a@example.org", "a@dead.example", POST).accepted
+    wait_for(lambda: put_off(sandbox) == 1)
+    assert sandbox.kelou("list", "create", "gazette", "--type", "newsletter", "--subject", "x", "--owner", "owner@example.org").returncode == 0
+    everybody = {f"user{number}@example.net" for number in range(1000)}
+    assert sandbox.kelou("member", "import", "gazette", "-", "--quiet", input="".join(f"{one}\n" for one in sorted(everybody))).returncode == 0
+    assert sandbox.submit("owner@example.org", "gazette@lists.example.org", POST).accepted
+    wait_for_chunks(sandbox, 0.2)
+    os.kill(sandbox.info["pids"]["lmtp"], signal.SIGKILL)
+    assert progress(sandbox)[0] == "distributing"
+    wait_for(lambda: "lost connection with" in sandbox.log())
+    before = time.monotonic()
+    sandbox.up()
+    while progress(sandbox)[0] != "sent":
+        assert time.monotonic() - before < 30, sandbox.log()[-4000:]
+        time.sleep(0.05)
+    sandbox.wait_delivered(len(everybody), 60)
+    assert "resumed" in sandbox.log()
+    assert put_off(sandbox) == 1, "the other mail was not tried again"

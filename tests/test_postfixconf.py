@@ -15,7 +15,7 @@ DOMAINS = ["lists.example.org", "listes.example.fr"]
 @pytest.fixture
 def etc(tmp_path: Path) -> Path:
     (tmp_path / "main.cf").write_text("compatibility_level = 3.6\n" + postfixconf.main(DOMAINS, "kelou"))
-    (tmp_path / "master.cf").write_text(postfixconf.master("127.0.0.1:10026", "kelou"))
+    (tmp_path / "master.cf").write_text(postfixconf.master("127.0.0.1:10026", "127.0.0.1:10027", "kelou"))
     return tmp_path
 
 
@@ -62,6 +62,9 @@ def test_no_domain(etc: Path) -> None:
         ("127.0.0.1:10026/inet", "local_header_rewrite_clients", ""),
         ("127.0.0.1:10026/inet", "message_size_limit", "0"),
         ("127.0.0.1:10026/inet", "milter_macro_daemon_name", postfixconf.REINJECTION),
+        ("127.0.0.1:10027/inet", "smtpd_milters", ""),
+        ("127.0.0.1:10027/inet", "mynetworks", "127.0.0.0/8,[::1]/128"),
+        ("127.0.0.1:10027/inet", "smtpd_client_restrictions", "permit_mynetworks,reject"),
         ("127.0.0.1:10026/inet", "cleanup_service_name", "kelou-cleanup"),
         ("kelou-cleanup/unix", "in_flow_delay", "0"),
     ],

@@ -150,8 +150,8 @@ def test_side_by_side(tmp_path: Path) -> None:
     started = [subprocess.Popen([sys.executable, *command, str(place)], stdout=subprocess.PIPE) for place in places]
     one, two = (json.loads(process.communicate(timeout=60)[0]) for process in started)
     try:
-        ports = [state[key] for state in (one, two) for key in ("smtp", "untrusted_smtp", "dns", "reinjection", "capture")]
-        assert len(set(ports)) == 10
+        ports = [state[key] for state in (one, two) for key in ("smtp", "untrusted_smtp", "dns", "reinjection", "personal", "capture")]
+        assert len(set(ports)) == 12
         assert kelou("sandbox", "down", str(places[0])).returncode == 0
         assert not of_directory(places[0])
         assert running(two) == set(PROCESSES)
