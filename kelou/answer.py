@@ -38,7 +38,7 @@ BAD_KEY = N_("This key is not good (any more): it was used, it expired, or it is
 
 # Absence notices of programs that do not say so in the header (RFC 3834 section 5 asks them to).
 _ABSENT = re.compile(
-    r"(?:automatic reply|auto(?:matic)?[- ]?reply|out of (?:the )?office|autoreply|réponse automatique|absence du bureau|message d'absence|absent)\b", re.IGNORECASE
+    r"(?:automatic reply|auto(?:matic)?[- ]?reply|out of (?:the )?office|autoreply|réponse automatique|absence du bureau|message d'absence)\b", re.IGNORECASE
 )
 
 
@@ -166,7 +166,7 @@ def _tired(key: str, kind: str) -> bool:
 def _tell(who: Errand, results: list[tuple[Command, Done]], parsed: Parsed, subject: str) -> bool:
     values: dict[str, Any] = {
         "subject": re.sub(r"^(?:re\s?:\s*)+", "", subject.strip(), flags=re.IGNORECASE)[:100],
-        "results": [{"line": command.line or consent.line(command), "text": done.text} for command, done in results],
+        "results": [{"line": command.line or consent.line(command), "text": done.text} for command, done in results if done.text],
         "unknown": list(parsed.unknown),
         "left": parsed.left,
         "help": "" if results else errand.help_(who, Command("help")).text,

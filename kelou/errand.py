@@ -113,7 +113,7 @@ def unsubscribe(errand: Errand, command: Command) -> Done:
     lists = membership.subscriptions(errand.config, errand.address.key)
     if not lists:
         return Done(_("{address} is subscribed to no list.").format(address=errand.address))
-    return Done("\n".join(_leave(errand, the_list, command.quiet).text for the_list in lists))
+    return Done("\n".join(_leave(errand, the_list, True).text for the_list in lists))  # one answer says it all
 
 
 def _leave(errand: Errand, the_list: ListView, quiet: bool) -> Done:
@@ -137,7 +137,11 @@ def _ask_other(errand: Errand, the_list: ListView | None, command: Command) -> D
         raise NotPermitted(_("{list} is closed to new subscribers; its owners add people: {owners}").format(list=the_list.address, owners=the_list.sub("owner")))
     if worth_asking(errand.config, the_list, other, command.verb):
         consent.ask(errand.config, the_list or errand.desk, other, [replace(command, email="")], client=errand.client)
-    return Done(_("{address} is asked to confirm it, if there is anything to confirm.").format(address=other))
+    said = _("{address} is asked to confirm it, if there is anything to confirm.").format(address=other)
+    if the_list and errand.owns(the_list):
+        said += " " + _("As an owner you need not ask: {command}").format(
+            command=f"{'add' if command.verb == 'subscribe' else 'del'} {the_list.name} {other}")  # fmt: skip
+    return Done(said)
 
 
 def worth_asking(config: Config, the_list: ListView | None, other: Address, verb: str) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from database_fixture import DOMAIN, open_site
 from smtppeer import Peer
 
-from kelou import authorseal, secret
+from kelou import authorseal, database, secret
 from kelou.config import Config
 from kelou.distribution import Distributor
 from kelou.lmtp.delivery import Door, Envelope, deliver
@@ -63,13 +63,23 @@ class Site:
         reverse_path: str | None = None,
     ) -> list[Sent]:  # fmt: skip
         """Deliver a mail; what was sent for it."""
-        number = next(_number)
-        head = f"From: <{author}>\r\nTo: {to}\r\nSubject: {subject}\r\nMessage-ID: <{number}@example.org>\r\n{extra}"
-        content = raw or f"{head}\r\n{body}".replace("\r\n", "\n").replace("\n", "\r\n").encode()
-        queue_id = f"Q{number}"
-        if sure:
-            content = authorseal.seal(self.secret, Author(author.lower(), "test"), queue_id, Message.parse(content), now()).raw + content
+        queue_id = f"Q{next(_number)}"
+        content = self.sealed(author, subject, body, to, sure=sure, extra=extra, raw=raw, queue_id=queue_id)
         return self.deliver(content, to, author if reverse_path is None else reverse_path, queue_id, client)
+
+    def sealed(
+        self, author: str, subject: str, body: str = "", to: str = COMMANDS, *, sure: bool = True, extra: str = "", raw: bytes = b"", queue_id: str = "Q1"
+    ) -> bytes:
+        """A mail as the milter passes it on."""
+        head = f"From: <{author}>\r\nTo: {to}\r\nSubject: {subject}\r\nMessage-ID: <{next(_number)}@example.org>\r\n{extra}"
+        content = raw or f"{head}\r\n{body}".replace("\r\n", "\n").replace("\n", "\r\n").encode()
+        if not sure:
+            return content
+        return authorseal.seal(self.secret, Author(author.lower(), "test"), queue_id, Message.parse(content), now()).raw + content
+
+    def use(self) -> None:
+        """Bind the models to this site's database."""
+        database.open_database(self.config)
 
     def deliver(self, content: bytes, to: str, reverse_path: str, queue_id: str = "Q", client: str = "") -> list[Sent]:
         before = len(self.peer.letters)
