@@ -18,13 +18,14 @@ from .secret import AUTHOR, Secret
 LIFETIME = 10 * 86400  # seconds; twice Postfix's maximal_queue_lifetime
 
 _FLAGS = ("trouble", "forbidden")
+_WHY = 250  # characters; percent-encoded they are still one line (RFC 5322 section 2.1.1)
 _BOUND = ("from", "date", "message-id", "subject")
 
 
 def seal(secret: Secret, author: Author, queue_id: str, message: Message, now: int) -> Field:
     """The field that tells who wrote this message, which Postfix keeps under this queue id."""
     flags = ",".join(flag for flag in _FLAGS if getattr(author, flag))
-    tags = {"q": queue_id, "t": str(now), "a": author.address, "w": author.why, "f": flags, "m": _digest(message)}
+    tags = {"q": queue_id, "t": str(now), "a": author.address, "w": author.why[:_WHY], "f": flags, "m": _digest(message)}
     shown = "; ".join(f"{name}={quote(text, safe='@+=,')}" for name, text in tags.items())
     return field(AUTHOR, f"{shown}; s={secret.seal('author', *tags.values())}")
 

@@ -254,7 +254,7 @@ class Distributor:
                 return _later(_BUSY)
             Chunk.delete().where(Chunk.post == post.id).execute()
             count, doubtful = Post.select(Post.handed_over, Post.doubtful).where(Post.id == post.id).tuples().get()
-        maillog.event("distributed", list=the_list.address, message_id=post.message_id, recipients=count, doubtful=doubtful or "")
+        maillog.event("distributed", list=the_list.address, message_id=post.message_id, queue_id=post.queue_id, recipients=count, doubtful=doubtful or "")
         return OK
 
 

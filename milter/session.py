@@ -133,7 +133,8 @@ class Session(Milter.Base):
                 if decision and decision.action in (Action.REJECT, Action.DEFER):
                     reply, rule = decision.reply or OUR_FAULT, decision.rule
         if reply:
-            maillog.event("refused", at="RCPT", recipient=recipient, rule=rule, reverse_path=mail.reverse_path, client=self.client)
+            where = found.list.address if found and found.list else ""
+            maillog.event("refused", at="RCPT", list=where, recipient=recipient, rule=rule, reverse_path=mail.reverse_path, client=self.client)
         elif found:
             mail.destinations.append(found)
             mail.keep = max(mail.keep, found.list["max_size"] if found.list else 0)
@@ -172,17 +173,21 @@ class Session(Milter.Base):
     def _judge(self) -> int:
         mail, message, queue_id = self.mail, self.mail.message(), self.getsymval("i") or ""
         author, refused = self.site.apart(self._decide, message)
+        values = {
+            "list": ",".join(found.list.address for found in mail.destinations if found.list),
+            "reverse_path": mail.reverse_path,
+            "message_id": message.text("message-id"),
+            "queue_id": queue_id,
+            "client": self.client,
+        }
         if refused:
-            lists = ",".join(found.list.address for found in mail.destinations if found.list)
-            maillog.event(
-                "refused", at="DATA", list=lists, rule=refused.rule, reverse_path=mail.reverse_path, message_id=message.text("message-id"),
-                queue_id=queue_id, client=self.client,
-            )  # fmt: skip
+            maillog.event("refused", at="DATA", rule=refused.rule, **values)
             return self.answer(refused.reply or OUR_FAULT)
         for index in reversed(authres.forged(message, self.site.config["authors.authserv_ids"])):
             self.chgheader("Authentication-Results", index, None)
         self._take_off(AUTHOR)
         self._put_on(authorseal.seal(self.site.secret, author, queue_id, message, now()))
+        maillog.event("passed", author=author.address, why=author.why, **values)
         return Milter.CONTINUE
 
     def _decide(self, message: Message) -> tuple[Author, Decision | None]:
