@@ -64,6 +64,13 @@ SETTINGS = table([
     Setting("to_subscriber", BOOL, False, N_("Whether To names the subscriber instead of what the author wrote there, where delivery is personal.")),
     Setting("announce", BOOL, False, N_("Whether subscribers are told in List-Post that they can not post.")),
     Setting("language", choice(*LANGUAGES), "fr", N_("The language of the list's notices and refusals.")),
+    Setting("bounce_tell", INT, 45, N_("The bounce score, of 100, from which on the owners are told of a subscriber; 0: never.")),
+    Setting("bounce_stop", INT, 75, N_("The bounce score from which on bounce_action follows, after a last mail to the subscriber came back too; 0: never.")),
+    Setting("bounce_action", choice("tell", "suspend", "remove"), "suspend", N_(
+        "What happens to a subscriber whose mailbox fails: tell (the owners only), suspend (no more posts), remove.")),
+    Setting("bounce_keep", DURATION, 90 * 86400, N_("How long a suspended subscriber stays; then one more mail is tried, and they are removed or back. 0: for ever.")),
+    Setting("bounce_brake", INT, 20, N_(
+        "The share of the subscribers, in percent, from which on nobody is suspended or removed: so many fail because of the list or the host."), owner=False),
     Setting("max_subscribers", INT, 0, N_("The most subscribers the list may have; 0: no limit."), owner=False),
 ])
 

@@ -67,6 +67,7 @@ class MailingList(Base):
     decided = BigIntegerField(null=True)  # when it was last activated, refused, closed or reopened
     decided_by = CharField(default="")
     reason = TextField(default="")
+    bounces_checked = BigIntegerField(null=True)  # when its bounces were last looked through
 
     class Meta:
         table_name = "mailing_list"
@@ -134,7 +135,7 @@ class Subscription(Base):
     id = LastingIdField()
     list = ForeignKeyField(MailingList, backref="subscriptions", on_delete="CASCADE")
     account = ForeignKeyField(Account, backref="subscriptions", on_delete="CASCADE")
-    mode = CharField(default="mail")  # mail, nomail
+    mode = CharField(default="mail")  # mail, nomail, suspended (for bounces)
     own_posts = BooleanField(default=True)
     posting = CharField(default="")  # "", hold, accept, refuse: over the list's policy
     since = BigIntegerField(default=now)
@@ -142,6 +143,10 @@ class Subscription(Base):
     added_by = CharField(default="")
     consent = TextField(default="")  # how the subscriber asked for it and confirmed, for who has to show it
     concealed = BooleanField(default=False)  # not shown to other subscribers
+    bounce_score = IntegerField(null=True)
+    failing = CharField(default="")  # how far it has come with their bounces: told, probed (see kelou.score)
+    failing_since = BigIntegerField(default=0)
+    reachable = BigIntegerField(default=0)  # when the mailbox was last known to be well: earlier bounces say nothing any more
 
     class Meta:
         indexes = ((("list", "account"), True),)
@@ -282,10 +287,15 @@ class Bounce(Base):
     list = ForeignKeyField(MailingList, backref="bounces", on_delete="CASCADE")
     account = ForeignKeyField(Account, backref="bounces", on_delete="CASCADE")
     post = ForeignKeyField(Post, null=True, on_delete="SET NULL")
-    kind = CharField()
+    kind = CharField()  # hard, soft, full, policy, unknown (see kelou.report)
     status = CharField(default="")
     detail = TextField(default="")
+    proof = CharField(default="submission")  # how it is known whose it is: submission, token, quoted (see kelou.bounce)
+    sent = BigIntegerField(default=now)  # when the mail was sent that came back
     received = BigIntegerField(default=now)
+
+    class Meta:
+        indexes = ((("list", "account", "sent"), False),)
 
 
 class Audit(Base):

@@ -65,6 +65,7 @@ def up(migrator: Any, db: Any) -> None:
         decided = BigIntegerField(null=True)
         decided_by = CharField(default="")
         reason = TextField(default="")
+        bounces_checked = BigIntegerField(null=True)
 
         class Meta:
             database = db
@@ -121,12 +122,15 @@ def up(migrator: Any, db: Any) -> None:
         kind = CharField()
         status = CharField(default="")
         detail = TextField(default="")
+        proof = CharField(default="submission")
+        sent = BigIntegerField()
         received = BigIntegerField()
 
         class Meta:
             database = db
             legacy_table_names = False
             table_name = "bounce"
+            indexes = ((("list", "account", "sent"), False),)
 
     db.create_tables([Bounce])
 
@@ -282,6 +286,10 @@ def up(migrator: Any, db: Any) -> None:
         added_by = CharField(default="")
         consent = TextField(default="")
         concealed = BooleanField(default=False)
+        bounce_score = IntegerField(null=True)
+        failing = CharField(default="")
+        failing_since = BigIntegerField(default=0)
+        reachable = BigIntegerField(default=0)
 
         class Meta:
             database = db
