@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from kelou import command, destination, listtype
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("cli.md", "configuration.md", "list-settings.md", "rules.md", "kelou.toml.sample")
@@ -58,3 +61,68 @@ def test_the_sample_is_a_configuration(made: Path) -> None:
     loaded = config.load(whole)
     assert {key: loaded[key] for key in config.SETTINGS} == {key: setting.default for key, setting in config.SETTINGS.items()}
     assert set(loaded.values) == set(config.SETTINGS)
+
+
+GUIDES = ("owners.md", "proprietaires.md")
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_commands_in_a_guide_are_understood(guide: str) -> None:
+    """Each command shown to owners is one, whole, and what it sets can be set by an owner to that value."""
+    blocks = re.findall(r"(?ms)^```(\w*)\n(.*?)^```$", (ROOT / "docs" / guide).read_text("utf-8"))
+    lines = [line for kind, block in blocks if not kind for line in block.splitlines()]
+    assert len(lines) >= 10
+    for line in lines:
+        found = command.read(line, lambda name: name == "ca")
+        assert found, line
+        assert found.problem == "", line
+        assert found.text == "", line
+        if found.key:
+            setting = listtype.SETTINGS[found.key]
+            assert setting.owner, line
+            assert setting.show(setting.read(found.value)) == found.value, line
+
+
+def _guide(guide: str) -> tuple[list[str], set[str], list[list[str]]]:
+    """What a guide names in code, whatever its language: settings; addresses; and its table of types."""
+    text = (ROOT / "docs" / guide).read_text("utf-8")
+    coded = re.findall(r"`([^`\n]+)`", text)
+    settings = [word for word in coded if word in listtype.SETTINGS]
+    return settings, {word for word in coded if word.endswith("@")}, [re.findall(r"`([^`]+)`", row) for row in re.findall(r"(?m)^\|.*\|$", text)]
+
+
+def test_the_guides_say_the_same() -> None:
+    """The French page and the English one name the same settings, types and addresses."""
+    french, english = _guide("proprietaires.md"), _guide("owners.md")
+    assert french[:2] == english[:2]
+    assert [row[:1] for row in french[2] if row and row[0] in listtype.TYPES] == [[name] for name in listtype.TYPES]
+    assert [row for row in french[2] if row and row[0] in listtype.TYPES] == [row for row in english[2] if row and row[0] in listtype.TYPES]
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_addresses_in_a_guide(guide: str) -> None:
+    """Every address that the guides name is one of a list, and means what they say."""
+    named = {word.removeprefix("ca-").removesuffix("@") for word in _guide(guide)[1] - {"sympa@", "ca@"}}
+    assert {name: destination.FUNCTIONS[name] for name in named} == {
+        "owner": "owner", "request": "owner", "moderators": "moderators", "subscribe": "subscribe", "unsubscribe": "unsubscribe",
+    }  # fmt: skip
+
+
+# What the guides' tables of types say, in the order of their columns: who posts, where replies go, what is changed, how one subscribes.
+SAID = {
+    "newsletter": ("moderators", "author", {"footer"}, "open"),
+    "discussion": ("subscribers", "author", set(), "open"),
+    "working-group": ("subscribers-others-held", "list", {"subject_tag", "footer"}, "owner"),
+    "moderated": ("moderated", "author", set(), "open"),
+    "hotline": ("anyone", "both", {"subject_tag"}, "owner"),
+    "confidential": ("subscribers", "list", {"subject_tag"}, "closed"),
+}
+
+
+@pytest.mark.parametrize("name", listtype.TYPES)
+def test_types_are_as_the_guides_say(name: str) -> None:
+    """A type that sets something else than docs/owners.md and docs/proprietaires.md say fails here: correct them too."""
+    values = {key: setting.default for key, setting in listtype.SETTINGS.items()} | dict(listtype.TYPES[name])
+    changed = {key for key in ("subject_tag", "footer") if values[key]}
+    assert (values["post"], values["reply_to"], changed, values["subscribe"]) == SAID[name]
+    assert (values["moderators_held"], values["held_for"], values["unauthenticated"]) == (False, 15 * 86400, "hold")
