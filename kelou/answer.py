@@ -24,11 +24,12 @@ from .errand import Done, Errand
 from .i18n import N_, _, known, language, speaking
 from .mailcommand import Parsed
 from .message import Message
-from .models import Account, CommandMail, Token, iso, now
+from .models import Account, CommandMail, Subscription, Token, iso, now
 from .notice import Desk
 from .policy import Author
 from .reading import Reading
 from .refusal import NotFound, Refusal
+from .returnpath import Mark
 
 DAY = 86400
 ANSWERS = 100  # a day to one address; nobody writes more, but two programs would
@@ -80,6 +81,32 @@ def take(config: Config, domain: str, mail: Mail, own: Command | None = None) ->
         kind = _serve(who, parsed, mail) if proved else _ask(who, parsed.commands)
     with transaction():
         CommandMail.insert(digest=mail.digest, address=sender.key, kind=kind).on_conflict_ignore().execute()
+
+
+def by_link(config: Config, domain: str, mail: Mail, mark: Mark) -> None:
+    """Unsubscribe whom a link in their own copy of a post names, at once: it went to nobody else. Its mail may be a program's, as a click makes one.
+
+    A forwarded post has the link too; so somebody who writes from another address only has the subscriber asked.
+    """
+    with connection():
+        row = Subscription.select(Subscription, Account).join(Account).where(Subscription.id == mark.subscription, Subscription.list == mark.list).first()
+        done = CommandMail.select().where(CommandMail.digest == mail.digest).exists()
+        found = directory.by_id(mark.list)
+        the_list = directory.view(found, config) if found else None
+    sender = mail.reading.author.address if mail.reading.author else None
+    if done or sender is None or the_list is None:
+        maillog.event("ignored", why="done before" if done else "no one author", message_id=mail.reading.message_id)
+    elif row is None:
+        take(config, domain, mail, Command("unsubscribe", line=f"unsubscribe {the_list.name}", list=the_list.address))
+    elif sender.key != row.account.key:
+        consent.ask(config, the_list, parse_address(row.account.address), [Command("unsubscribe", list=the_list.address)], client=mail.client)
+    elif mail.message.text("auto-submitted").lower().startswith("auto-replied"):
+        maillog.event("ignored", why="a program wrote it", message_id=mail.reading.message_id)
+    else:
+        membership.leave(config, the_list, sender, confirmed=True, answers=mail.reading.message_id)
+        maillog.event("left", list=the_list.address, address=sender, message_id=mail.reading.message_id)
+        with transaction():
+            CommandMail.insert(digest=mail.digest, address=sender.key, kind="silent").on_conflict_ignore().execute()
 
 
 def desk_of(config: Config, domain: str) -> Desk:

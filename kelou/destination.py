@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import confirmation, directory, policy
+from . import confirmation, directory, policy, returnpath, secret
 from .address import AddressError, host, parse
 from .config import Config
 from .directory import TRIGGER, ListView
@@ -94,12 +94,12 @@ def ours(recipient: str) -> bool:
         return False
 
 
-def refusal(destination: Destination | None, recipient: str) -> Reply | None:
+def refusal(destination: Destination | None, recipient: str, config: Config) -> Reply | None:
     """Why an address in a list domain takes no mail now, as both doors say it; None if it does. `destination` is what it resolved to."""
     if destination is None:
         return Reply(550, "5.1.1", _(_UNKNOWN).format(recipient=recipient))
-    key = destination.token or destination.function == "confirm"
-    if destination.open and destination.function in ("confirm", "unsubscribe") and key and confirmation.find(destination.token) is None:
+    key = destination.function == "confirm" or (destination.function == "unsubscribe" and destination.token)
+    if destination.open and key and not _good(destination, config):
         return Reply(550, "5.1.1", _(_BAD_KEY))
     if destination.open:
         return None
@@ -109,6 +109,13 @@ def refusal(destination: Destination | None, recipient: str) -> Reply | None:
         facts = policy.Facts(destination.list, "")
         decision = policy.state(facts)
         return decision.reply if decision else Reply(550, "5.1.1", _(_NO_MAIL).format(recipient=recipient))
+
+
+def _good(destination: Destination, config: Config) -> bool:
+    """Whether the key in an address is good: one that went out to confirm something, or a subscriber's own for leaving."""
+    if confirmation.find(destination.token):
+        return True
+    return destination.function == "unsubscribe" and returnpath.read(secret.load(config), returnpath.LEAVE, destination.token) is not None
 
 
 _UNKNOWN = N_("There is no list with the address {recipient}. Check how it is spelled.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kelou import answer, authorseal, confirmation, consent, distribution, facts, mailcommand, maillog, moderation, people, policy, reply
+from kelou import answer, authorseal, confirmation, consent, distribution, facts, mailcommand, maillog, moderation, people, policy, reply, returnpath
 from kelou.address import AddressError, parse
 from kelou.config import Config
 from kelou.database import connection
@@ -54,7 +54,7 @@ def deliver(door: Door, envelope: Envelope, content: bytes) -> Reply:
         with speaking(language):
             # Of a post, `decide` says more; a trigger is our own, and taken from nobody else by the other door.
             asked = not destination or destination.function not in ("post", "distribute")
-            no = refusal(destination, envelope.recipient) if asked else None
+            no = refusal(destination, envelope.recipient, door.config) if asked else None
             if no or not destination:
                 return _nowhere(door, envelope, content, no or reply.OUR_FAULT)
             return _FUNCTIONS[destination.function](door, destination, envelope, content)
@@ -136,11 +136,15 @@ def _confirm(door: Door, destination: Destination, envelope: Envelope, content: 
 def _commands(door: Door, destination: Destination, envelope: Envelope, content: bytes) -> Reply:
     """Mail to the command address, or to an address of a list's that is a command itself, whatever the mail says."""
     the_list, message = destination.list, Message.parse(content)
-    if destination.function == "unsubscribe" and destination.token:
-        return _confirm(door, destination, envelope, content)
     author = authorseal.open(door.secret, message, envelope.queue_id, now())
     digest = answer.digest_of(content, envelope.recipient)
     mail = answer.Mail(message, read(message), author, envelope.reverse_path, digest, envelope.client)
+    if destination.function == "unsubscribe" and destination.token:
+        mark = returnpath.read(door.secret, returnpath.LEAVE, destination.token)
+        if not mark or (the_list and mark.list != the_list.id):
+            return _confirm(door, destination, envelope, content)
+        answer.by_link(door.config, destination.domain, mail, mark)
+        return reply.OK
     own = mailcommand.from_function(destination.function, the_list.address) if the_list else None
     answer.take(door.config, destination.domain, mail, own)
     return reply.OK

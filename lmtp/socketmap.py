@@ -36,7 +36,7 @@ def reason(key: str, config: Config) -> str:
     if not ours(key):
         return NOT_FOUND
     with speaking(config["site.language"]):
-        no = refusal(resolve(key, config), key)
+        no = refusal(resolve(key, config), key, config)
     return f"OK {no.wire}" if no else NOT_FOUND
 
 

@@ -127,7 +127,7 @@ class Session(Milter.Base):
         mail = self.mail
         with connection(), speaking(self.site.config["site.language"]):
             found = resolve(recipient, self.site.config)
-            reply, rule = refusal(found, recipient), "address"
+            reply, rule = refusal(found, recipient, self.site.config), "address"
             if found and not reply:
                 decision = verdict.of_recipient(found, mail.reverse_path, mail.announced)
                 if decision and decision.action in (Action.REJECT, Action.DEFER):
