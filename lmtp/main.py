@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import fcntl
 import os
 import signal
 import socket
@@ -13,13 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from kelou import config as configuration
-from kelou import database, maillog, postqueue, secret
-from kelou.config import Config
+from kelou import daemon, maillog, postqueue
 from kelou.distribution import Distributor
-from kelou.i18n import _, from_environment, use
 from kelou.sdnotify import notify
-from kelou.setting import SettingError
 
 from . import socketmap
 from .delivery import Door, deliver
@@ -27,7 +21,6 @@ from .server import BUSY, Handler, Server
 
 LMTP = "lmtp.sock"
 MAP = "map.sock"
-LOCK = "lmtp.lock"
 GRACE = 15  # seconds for what is under way when we are to stop; what is cut off goes on when Postfix comes again
 RESUME = (0, 1, 3, 10)  # seconds after which Postfix is asked for the posts that were cut off; the first time it may not have put them off yet
 LOOKUPS = 4  # threads that answer the socketmap; of its own, so that no distribution keeps RCPT waiting
@@ -35,32 +28,13 @@ LOOKUPS = 4  # threads that answer the socketmap; of its own, so that no distrib
 
 def main(argv: list[str] | None = None) -> int:
     """Serve until SIGTERM. Returns an exit code of sysexits.h where there is nothing to serve with."""
-    use(from_environment())
-    parser = argparse.ArgumentParser(prog="kelou-lmtp", description=__doc__)
-    parser.add_argument("-c", "--config", metavar="FILE")
-    options = parser.parse_args(argv)
-    try:
-        config = configuration.load(configuration.locate(options.config))
-        site_secret = secret.load(config)
-        sockets = config.directory("postfix.sockets")
-        os.chdir(sockets)  # a socket's path has room for some 100 octets, a relative name is short
-    except SettingError as error:
-        return _no(str(error), os.EX_CONFIG)
-    except OSError as error:
-        return _no(f"postfix.sockets: {error}", os.EX_CONFIG)
-    maillog.start("lmtp", config["log.level"])
-    os.umask(0o007)  # the sockets are for their group: Postfix
-    lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return _no(_("another LMTP handler runs in {folder}").format(folder=sockets), os.EX_TEMPFAIL)
-    problem = _database(config)
-    if problem:
-        return _no(problem, os.EX_TEMPFAIL)
+    return daemon.run("lmtp", _run, argv, __doc__)
+
+
+def _run(site: daemon.Site) -> int:
     # Nobody else has this name while we hold the lock: what bears it in the database is ours, or of one of us that died.
-    distributor = Distributor(config, site_secret, f"{socket.gethostname()}:{sockets.resolve()}")
-    asyncio.run(_serve(Door(config, site_secret, distributor)))
+    distributor = Distributor(site.config, site.secret, f"{socket.gethostname()}:{site.sockets.resolve()}")
+    asyncio.run(_serve(Door(site.config, site.secret, distributor)))
     distributor.close()
     sys.stderr.flush()
     # A thread that still waits for Postfix would be waited for. To be cut off there is nothing worse than being killed.
@@ -110,23 +84,6 @@ async def _resume(door: Door) -> None:
                 return
         except Exception:
             maillog.fault("resume")
-
-
-def _database(config: Config) -> str:
-    """Why the database can not be used; empty if it can."""
-    path = database.file(config)
-    try:
-        database.open_database(config)
-        ready = (path is None or path.exists()) and not database.pending()
-    except Exception:
-        maillog.fault("database")
-        return _("the database can not be read; kelou doctor says why")
-    return "" if ready else _("the database is missing or not up to date; run: kelou init")
-
-
-def _no(reason: str, code: int) -> int:
-    print(f"kelou-lmtp: {reason}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

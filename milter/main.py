@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import fcntl
 import os
 import signal
 import socket
@@ -14,48 +12,23 @@ from pathlib import Path
 
 import Milter
 
-from kelou import config as configuration
-from kelou import maillog, resolver, secret
-from kelou.database import open_database
-from kelou.i18n import _, from_environment, use
+from kelou import daemon, maillog, resolver
 from kelou.sdnotify import notify
-from kelou.setting import SettingError
 
 from .session import Session
 from .site import Site
 
 SOCKET = "milter.sock"
-LOCK = "milter.lock"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Serve until SIGTERM. Returns an exit code of sysexits.h where there is nothing to serve with."""
-    use(from_environment())
-    parser = argparse.ArgumentParser(prog="kelou-milter", description=__doc__)
-    parser.add_argument("-c", "--config", metavar="FILE")
-    options = parser.parse_args(argv)
-    try:
-        config = configuration.load(configuration.locate(options.config))
-        site = Site(config, secret.load(config), config.directory("dkim.directory"), resolver.from_config(config))
-        sockets = config.directory("postfix.sockets")
-        os.chdir(sockets)  # a socket's path has room for some 100 octets, a relative name is short
-    except SettingError as error:
-        return _no(str(error), os.EX_CONFIG)
-    except OSError as error:
-        return _no(f"postfix.sockets: {error}", os.EX_CONFIG)
-    maillog.start("milter", config["log.level"])
-    os.umask(0o007)  # the socket is for its group: Postfix
-    lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return _no(_("another milter runs in {folder}").format(folder=sockets), os.EX_TEMPFAIL)
-    open_database(config)
-    try:
-        site.domains.refresh()
-    except Exception:
-        maillog.fault("database")
-        return _no(_("the database can not be read; kelou doctor says why"), os.EX_TEMPFAIL)
+    return daemon.run("milter", _run, argv, __doc__)
+
+
+def _run(base: daemon.Site) -> int:
+    site = Site(base.config, base.secret, base.config.directory("dkim.directory"), resolver.from_config(base.config))
+    site.domains.refresh()
     return _serve(site)
 
 
@@ -102,11 +75,6 @@ def _listens() -> bool:
     except OSError:
         return False
     return True
-
-
-def _no(reason: str, code: int) -> int:
-    print(f"kelou-milter: {reason}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

@@ -525,7 +525,7 @@ def test_a_second_handler_is_one_too_many(open_host: Host) -> None:
     """Two in one folder would undo each other: the second says so in a line, and ends with 75."""
     second = run(open_host)
     assert (second.returncode, second.stderr.count("\n")) == (75, 1)
-    assert "another LMTP handler runs" in second.stderr
+    assert "another kelou-lmtp runs" in second.stderr
     with open_host.client() as client:
         client.hello()
 
