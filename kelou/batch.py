@@ -342,17 +342,9 @@ def _insert(actor: Actor, the_list: ListView, lines: list[Line], source: str) ->
     rows = [(str(address), address.key, address.host, name, "", at) for address, name in addresses]
     fields = [Account.address, Account.key, Account.domain, Account.name, Account.language, Account.created]
     Account.insert_many(rows, fields).on_conflict_ignore().execute()
-    values = {
-        Subscription.list: the_list.id,
-        Subscription.mode: "mail",
-        Subscription.own_posts: the_list["own_posts"],
-        Subscription.posting: "",
-        Subscription.since: at,
-        Subscription.source: source,
-        Subscription.added_by: actor.name,
-        Subscription.consent: "",
-        Subscription.concealed: False,
-    }
+    # The defaults are the model's, not the database's; a row without one of them would be ignored like a conflict.
+    given = {"list": the_list.id, "own_posts": the_list["own_posts"], "since": at, "source": source, "added_by": actor.name}
+    values = {getattr(Subscription, name): value for name, value in (Subscription._meta.get_default_dict() | given).items()}
     accounts = Account.select(Account.id, *(Value(value) for value in values.values())).where(
         Account.key << [a.key for a, _name in addresses]
     )
