@@ -19,6 +19,8 @@ from .reply import Reply
 from .setting import SIZE
 from .standing import Standing
 
+HOPS = 40  # RFC 5321 section 6.3. Postfix takes 50 (hopcount_limit), and the copies have some to go; what it refused then would be tried for days
+
 
 class Action(enum.Enum):
     ACCEPT = "accept"
@@ -77,6 +79,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "pending": ("5.7.1", N_("The list {list} is not active yet. Try again once its owners tell you that it is.")),
     "closed": ("5.7.1", N_("The list {list} is closed and takes no mail.")),
     "loop": ("5.4.6", N_("This message has been through the list {list} already and is not sent again.")),
+    "hops": ("5.4.6", N_("This message has passed too many servers on its way to {list}, most likely in a circle.")),
     "list_in_list": ("5.4.6", N_("This message comes from another list; the list {list} does not take it. Write to it directly.")),
     "automatic": ("5.7.1", N_("The list {list} takes no automatic messages. Write to it from an ordinary mail program.")),
     "malformed": ("5.6.0", N_("The list {list} can not take this message: {detail}. Send it again from an ordinary mail program.")),
@@ -98,6 +101,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "no_subject": ("5.7.1", N_("Your message to {list} has no subject. Give it one and send again.")),
     "no_subject_held": ("", N_("The message has no subject.")),
     "command": ("5.7.1", N_("This looks like a command, which would have gone to everybody on {list}. Send it to {command} instead, with this subject: {detail}")),
+    "password": ("5.7.1", N_("There is an Approved: line in your message, as for a password, and everybody on {list} would have read it. "
+                             "No password is needed here: take the line out and send again.")),
     "duplicate": ("", N_("The list {list} has distributed this very message already.")),
     "twin": ("", N_("Another message with the same Message-ID was distributed on {list} already.")),
     "attachment": ("5.7.1", N_("The list {list} takes no attachments. Send a link instead of the file.")),
@@ -127,7 +132,9 @@ def state(facts: Facts) -> Decision | None:
 
 
 def looping(facts: Facts) -> Decision | None:
-    """What has passed this list, or comes from another one, is not sent on: List-Id (RFC 2919) tells."""
+    """What has passed this list, or comes from another one, is not sent on: List-Id (RFC 2919) tells. Nor what wanders from server to server."""
+    if facts.reading and facts.reading.hops > HOPS:
+        return _reject("hops", facts)
     if not facts.reading or not facts.reading.list_ids:
         return None
     return _reject("loop" if facts.list.list_id in facts.reading.list_ids else "list_in_list", facts)
@@ -208,6 +215,11 @@ def misdirected_command(facts: Facts) -> Decision | None:
     return _reject("command", facts, facts.reading.command) if facts.reading and facts.reading.command else None
 
 
+def with_password(facts: Facts) -> Decision | None:
+    """An "Approved:" line, in the header or as the first of the text: a password of some list manager, that everybody would read."""
+    return _reject("password", facts) if facts.reading and facts.reading.password else None
+
+
 def seen_before(facts: Facts) -> Decision | None:
     """A post with this Message-ID has been distributed: the same one again is let fall, another one is held."""
     if facts.twin == "same":
@@ -269,7 +281,7 @@ def _policy(policy: str, who: Standing, facts: Facts) -> Decision | None:
 
 RULES: Mapping[Rule, tuple[str, ...]] = {
     state: ("pending", "closed"),
-    looping: ("loop", "list_in_list"),
+    looping: ("hops", "loop", "list_in_list"),
     written_by_a_program: ("automatic",),
     unreadable: ("malformed",),
     anonymous: ("no_author",),
@@ -282,6 +294,7 @@ RULES: Mapping[Rule, tuple[str, ...]] = {
     hidden: ("hidden", "hidden_held"),
     without_subject: ("no_subject", "no_subject_held"),
     misdirected_command: ("command",),
+    with_password: ("password",),
     seen_before: ("duplicate", "twin"),
     attached: ("file_type", "attachment", "attachment_held"),
     may_post: (

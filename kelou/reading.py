@@ -9,10 +9,10 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-from . import mime
+from . import htmltext, mime
 from .address import AddressError, Mailbox, mailboxes
 from .i18n import N_
-from .message import Field, Message
+from .message import Field, Message, decode
 
 HEADER = 60_000  # octets; libmilter drops a connection over 65,535 in one field
 FIELDS = 1_000
@@ -32,6 +32,8 @@ _COMMANDS = re.compile(
     r"(?:\s+[\w.+@*-]{1,80}){0,2}[\s.!]*",
     re.IGNORECASE,
 )
+# What Mailman and others take for a moderator's password, as a header field or in the first line.
+_PASSWORD = re.compile(r"(?:x-)?approved?\s{0,9}:\s{0,9}\S{1,200}", re.IGNORECASE)
 _SHORT = 5  # lines of a mail that may be a command
 _LISTS = frozenset({"list", "bulk", "junk", "auto_reply"})
 
@@ -46,12 +48,14 @@ class Reading:
     fingerprint: str  # SHA-256 of what the author wrote, without what the way here added
     subject: str
     list_ids: frozenset[str]
+    hops: int  # servers that it passed, by its Received fields
     automatic: bool
     recipients: tuple[str, ...]  # keys of the addresses in To: and Cc:
     fields: tuple[Field, ...]
     parts: tuple[mime.Part, ...]
     files: tuple[str, ...]  # attachments, as `type/subtype/filename`
     spam: bool  # a spam filter's verdict, whoever wrote it there
+    password: bool  # whether it has an "Approved:" line, as for a password of another list manager
     command: str  # the command that a short mail to the list seems to be; empty if none
     problem: str  # why it is no proper message, in English (marked for translation); empty if it is one
 
@@ -73,12 +77,14 @@ def read(message: Message) -> Reading:
         fingerprint=_fingerprint(message),
         subject=message.text("subject"),
         list_ids=frozenset(m[1].lower() for f in message.all("list-id") if (m := _LIST_ID.search(f.text))),
+        hops=len(message.all("received")),
         automatic=_automatic(message),
         recipients=_recipients(message),
         fields=message.fields if not problem else (),
         parts=parts,
         files=tuple(f"{part.type}/{part.filename}" for part in parts if part.disposition == "attachment" or part.filename),
         spam=any(pattern.match(field.text) for name, pattern in _SPAM for field in message.all(name)),
+        password=_password(message, parts),
         command=_command(message, parts),
         problem=problem,
     )
@@ -112,6 +118,17 @@ def _command(message: Message, parts: tuple[mime.Part, ...]) -> str:
         return ""
     first = lines[0] if lines else ""
     return next((text[:80] for text in (subject[:200], first[:200]) if _COMMANDS.fullmatch(text)), "")
+
+
+def _password(message: Message, parts: tuple[mime.Part, ...]) -> bool:
+    """Whether it brings a password along. Its HTML form has it too: that is how Mailman once told whole lists."""
+    if any(message.first(name) for name in ("approved", "approve", "x-approved", "x-approve")):
+        return True
+    texts = {part.type: part for part in reversed(parts) if part.type in ("text/plain", "text/html")}
+    shown = {kind: mime.text(message, part, 10_000) for kind, part in texts.items()}
+    pages = [htmltext.read(text) if kind == "text/html" else text for kind, text in shown.items()]
+    lines = [next((line for line in page.splitlines() if line.strip()), "").strip() for page in pages]
+    return any(_PASSWORD.fullmatch(decode(line[:1000].encode("utf-8", "replace"))) for line in lines)
 
 
 def _fingerprint(message: Message) -> str:
