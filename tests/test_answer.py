@@ -11,10 +11,10 @@ import pytest
 from database_fixture import DOMAIN, SHELL, open_list
 from mail_fixture import COMMANDS, Sent, Site
 
-from kelou import lifecycle, moderation, people
+from kelou import lifecycle, moderation, people, returnpath
 from kelou.database import connection
 from kelou.directory import ListView
-from kelou.models import CommandMail, PendingSubscription, Subscription, Token
+from kelou.models import CommandMail, PendingSubscription, Subscription, Token, now
 
 _number = count(1)
 
@@ -242,6 +242,25 @@ def test_an_empty_mail_to_the_lists_own_address_leaves(en: Site, function: str) 
     assert ca.subscribers() == {ca.subscriber}
     en.write(ca.new, "", "", f"{ca.list.name}-{function}+{asked.key}@{DOMAIN}", sure=False)
     assert ca.subscribers() == set()
+
+
+def test_a_readers_own_link(en: Site) -> None:
+    """The link of a personal copy leaves at once, though a program sent it for a click; with another From the reader is asked; once more, nothing."""
+    ca, other = scene(en), scene(en)
+    with connection():
+        number = Subscription.get(Subscription.list == ca.list.id).id
+    link = ca.list.sub("leave", returnpath.make(en.secret, returnpath.LEAVE, ca.list.id, number, now()))
+    (asked,) = en.write(ca.stranger, "", "", link)
+    assert (asked.to, ca.subscribers()) == (ca.subscriber, {ca.subscriber})
+    elsewhere = link.replace(ca.list.name, other.list.name)
+    assert en.write(ca.subscriber, "", "", elsewhere, sure=False) == []
+    assert en.write(ca.subscriber, "", "", link, sure=False, extra="Auto-Submitted: auto-replied\r\n") == []
+    assert ca.subscribers() == {ca.subscriber}
+    (goodbye,) = en.write(ca.subscriber, "", "", link, sure=False, extra="Auto-Submitted: auto-generated\r\n")
+    assert "no longer subscribed" in goodbye.text
+    assert ca.subscribers() == set()
+    (answer,) = en.write(ca.subscriber, "", "", link)
+    assert "is not subscribed" in answer.text
 
 
 def test_the_lists_own_address_subscribes(en: Site) -> None:

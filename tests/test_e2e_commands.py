@@ -90,7 +90,7 @@ def text(message: email.message.EmailMessage) -> str:
     return content.replace("\r\n", "\n")
 
 
-def make(people: People, *settings: str, kind: str = "newsletter") -> tuple[str, str, str]:
+def make(people: People, *settings: str, kind: str = "working-group") -> tuple[str, str, str]:
     """A list, with its owner and a subscriber."""
     name, owner, jane = f"c{uuid4().hex[:10]}", people.address("owner"), people.address("jane")
     for arguments in (
@@ -111,9 +111,9 @@ def subscribers(people: People, name: str) -> list[str]:
 def footer_link(people: People, name: str, owner: str, reader: str) -> tuple[str, str]:
     """Address and subject of the link below a post, as a click on it fills them in."""
     people.write(owner, f"{name}@{LISTS}", "A letter", "Bonjour\n")
-    link = re.search(r"mailto:([^?\s]+)\?subject=(\S+)", text(people.read(reader)))
+    link = re.search(r"mailto:([^?\s>]+)(?:\?subject=([^\s>]+))?", text(people.read(reader)))
     assert link
-    return unquote(link[1]), unquote(link[2])
+    return unquote(link[1]), unquote(link[2] or "")
 
 
 def test_the_footer_unsubscribes_who_is_certain_at_once(people: People) -> None:
@@ -140,6 +140,20 @@ def test_the_footer_unsubscribes_who_is_not_after_a_confirmation(people: People)
     assert subscribers(people, name) == []
     dialogue = people.sandbox.untrusted(jane, str(asked["Reply-To"]), b"From: <x@y.example>\r\n\r\n")
     assert dialogue.recipients[0].startswith("550 5.1.1")
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_readers_own_link_unsubscribes_at_once(people: People, signed: bool) -> None:
+    """A personal copy's link is a key: certain or not, one click. Used by somebody it was forwarded to, it has the reader asked."""
+    name, owner, jane = make(people, kind="newsletter")
+    to, _subject = footer_link(people, name, owner, jane)
+    assert to.startswith(f"{name}-leave+")
+    people.write(people.address("friend"), to, signed=signed)
+    assert "confirm" in str(people.read(jane)["Reply-To"])
+    assert subscribers(people, name) == [jane]
+    people.write(jane, to, signed=signed)
+    assert "no longer subscribed" in text(people.read(jane))
+    assert subscribers(people, name) == []
 
 
 @pytest.mark.parametrize("how", ["forged", "signed by another domain", "by name"])
