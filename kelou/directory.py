@@ -28,6 +28,7 @@ class ListView:
     settings: Mapping[str, Any]
     origins: Mapping[str, str]
     old_addresses: tuple[str, ...] = ()
+    commands: str = ""  # the address that takes mail commands
 
     def __getitem__(self, key: str) -> Any:
         return self.settings[key]
@@ -66,6 +67,7 @@ def view(row: MailingList, config: Config) -> ListView:
         subject=row.subject,
         settings={key: value for key, (value, _origin) in resolved.items()},
         origins={key: origin for key, (_value, origin) in resolved.items()},
+        commands="".join(f"{local}@{row.domain.name}" for local in config["site.command_addresses"][:1]),
         old_addresses=tuple(f"{name}@{domain}" for name, domain in old),
     )
 
