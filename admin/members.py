@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from kelou import batch, people
+from kelou import batch, membership, people
 from kelou.i18n import _, ngettext
 from kelou.people import Result
 from kelou.refusal import BadData
@@ -48,6 +48,8 @@ def words() -> dict[str, str]:
         "absent": _("{email} is not there."),
         "moved": _("The address is now {email}."),
         "merged": _("The two accounts are now one: {email}."),
+        "invited": _("{email} is invited."),
+        "not-asked": _("{email} is not invited:"),
     }
 
 
@@ -82,14 +84,18 @@ def finish(ctx: click.Context, run: Run, results: list[Result]) -> None:
 @click.argument("email", metavar=EMAIL)
 @click.argument("person", metavar=_("[NAME]"), nargs=-1)
 @click.option("--quiet", "silent", is_flag=True, help=_("Without a welcome."))
+@click.option("--invite", is_flag=True, help=_("Ask them whether they want to; they are subscribed once they say so."))
 @click.option("--force", is_flag=True, help=_("To a pending list too (listmasters)."))
 @click.pass_context
-def add(ctx: click.Context, name: str, email: str, person: tuple[str, ...], silent: bool, force: bool) -> None:
+def add(ctx: click.Context, name: str, email: str, person: tuple[str, ...], silent: bool, invite: bool, force: bool) -> None:
     run: Run = ctx.obj
     with run.list(name) as found:
-        result = people.subscribe(run.config, run.actor, found, email, " ".join(person), force=force, quiet=silent)
+        if invite:
+            result = membership.invite(run.config, run.actor, found, email, " ".join(person))
+        else:
+            result = people.subscribe(run.config, run.actor, found, email, " ".join(person), force=force, quiet=silent)
         tell(run, result)
-        if not result.done:
+        if not result.done and result.result != "invited":
             ctx.exit(1)
 
 

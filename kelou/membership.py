@@ -69,6 +69,26 @@ def join(
     return people.subscribe(config, actor, the_list, str(address), name, "mail", quiet=quiet, consent=proof, answers=answers)
 
 
+def invite(config: Config, actor: Actor, the_list: ListView, email: str, name: str = "") -> Result:
+    """Ask somebody, for an owner, whether they want to be subscribed: invited, already, or asked lately. Raises BadData, NotPermitted."""
+    address = people.read_address(email)
+    with connection():
+        people.require_open(config, actor, the_list, False)
+        if the_list.status != "open":
+            raise NotPermitted(_("{list} is not active yet").format(list=the_list.address))
+        known = standing.of(the_list.id, address.key)
+    if known.subscriber:
+        return Result(str(address), "already")
+    if known.blocked:
+        return Result(str(address), "blocked", people.blocked_by(known.blocked))
+    by = actor.name if actor.key else the_list.sub("owner")
+    if not consent.invite(config, the_list, address, people.clean_name(name), by, sure=True):
+        return Result(str(address), "not-asked", _("they were asked lately, or Postfix did not take it"))
+    with transaction():
+        record(actor, "member invite", the_list.address, str(address))
+    return Result(str(address), "invited")
+
+
 def leave(
     config: Config, the_list: ListView, address: Address, *, confirmed: bool = False, quiet: bool = False, client: str = "", answers: str = ""
 ) -> Result:
