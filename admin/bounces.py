@@ -7,14 +7,16 @@ from typing import Any
 
 import click
 
-from kelou import report
+from kelou import bounce, report
+from kelou.directory import ListView
 from kelou.i18n import N_, _
 from kelou.refusal import BadData
 from kelou.report import Report
 
 from . import output
 from .command import Noun
-from .members import read
+from .lists import LIST
+from .members import EMAIL, read
 from .run import Run
 
 bounces = Noun("bounce")
@@ -32,6 +34,48 @@ MEANS: Mapping[str, str] = {
     "complaint": N_("{recipient}: the reader calls this spam. They are to be unsubscribed."),
     "unknown": N_("{recipient}: not understood."),
 }
+
+
+def _columns() -> dict[str, str]:
+    return {"email": _("address"), "list": _("list"), "score": _("score"), "state": _("state"), "why": _("why")}
+
+
+@bounces.command("list", help=_("The subscribers whose mail comes back."))
+@click.argument("name", metavar=LIST, required=False)
+@click.pass_obj
+def list_(run: Run, name: str | None) -> None:
+    with run.look(name) if name else run.site() as scope:
+        found = bounce.failing(scope if isinstance(scope, ListView) else None)
+        run.rows(_columns(), found, _("Nobody's mail comes back."))
+
+
+@bounces.command("show", help=_("One subscriber: why the score is what it is, on each list."))
+@click.argument("email", metavar=EMAIL)
+@click.pass_obj
+def show(run: Run, email: str) -> None:
+    with run.site():
+        rows = bounce.show(email)
+    if run.json or not rows:
+        run.rows(_columns(), rows, _("No mail to {email} came back.").format(email=email))
+        return
+    columns = {"sent": _("sent"), "kind": _("kind"), "counts": _("counts"), "status": _("status"), "proof": _("proof"), "detail": _("reason")}
+    for row in rows:
+        run.record(_columns(), row)
+        output.data(output.table(columns, row["failures"], output.terminal_width()))
+
+
+@bounces.command("reset", dry_run="rollback", help=_("Forget a subscriber's failures; who was suspended receives again."))
+@click.argument("email", metavar=EMAIL)
+@click.pass_obj
+def reset(run: Run, email: str) -> None:
+    with run.database():
+        rows = bounce.reset(run.actor, email)
+        if run.json:
+            output.data(output.to_json([row | {"score": None, "state": "", "why": ""} for row in rows]))
+        elif rows:
+            run.say(_("The failures of {email} are forgotten.").format(email=email))
+        else:
+            run.say(_("No mail to {email} came back.").format(email=email))
 
 
 @bounces.command("explain", help=_("What reports of deliveries mean; - is the standard input. Needs neither configuration nor database."))

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from kelou import directory, htmltext, membership, mime, moderation, policy
+from kelou import directory, failing, htmltext, membership, mime, moderation, policy
 from kelou.directory import ListView
 from kelou.i18n import _
 from kelou.message import Message
@@ -166,7 +166,7 @@ def discard(ctx: click.Context, numbers: tuple[int, ...], block_author: bool) ->
 def maintain(run: Run) -> None:
     run.require_shell()
     with run.database() as config:
-        counts = moderation.maintain(config) | membership.maintain(config)
+        counts = moderation.maintain(config) | membership.maintain(config) | failing.maintain(config)
         run.done(counts, ", ".join(f"{name}={count}" for name, count in counts.items() if count) or _("Nothing was due."))
 
 

@@ -25,6 +25,7 @@ _WORDS = frozenset({
     N_("mail"), N_("nomail"), N_("distributing"), N_("sent"), N_("held"), N_("approved"), N_("rejected"), N_("discarded"), N_("expired"),
     N_("accepted"), N_("added"), N_("already"), N_("invalid"), N_("blocked"), N_("full"), N_("removed"), N_("absent"),
     N_("owner"), N_("moderator"), N_("subscriber"), N_("listmaster"), N_("up"), N_("down"), N_("missing"), N_("denied"),
+    N_("suspended"), N_("watched"), N_("told"), N_("probed"), N_("leaving"),
 })  # fmt: skip
 
 # C0, DEL and C1 steer the terminal; U+2028 and U+2029 break lines; bidi controls and invisible characters make a text read as another.

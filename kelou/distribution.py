@@ -32,6 +32,7 @@ from . import copies, maillog
 from .config import Config
 from .copies import Copies, Person
 from .database import connection, transaction
+from .diagnosis import judge
 from .directory import ListView
 from .i18n import N_, _
 from .message import Message
@@ -239,7 +240,8 @@ class Distributor:
             for place, reply in outcome.refused.items():
                 account = people[place].account
                 if Account.select().where(Account.id == account).exists():  # else they are gone
-                    Bounce.create(list=post.list_id, account=account, post=post.id, kind="hard", status=reply.status, detail=str(reply))
+                    kind = judge(reply.status, reply.text)
+                    Bounce.create(list=post.list_id, account=account, post=post.id, kind=kind, status=reply.status, detail=str(reply), sent=post.received)
             taken = len(people) - len(left) - len(outcome.refused)
             counts = {"handed_over": Post.handed_over + taken, "doubtful": Post.doubtful + outcome.doubtful}
             Post.update(claimed=now(), **counts).where(Post.id == post.id).execute()

@@ -21,7 +21,7 @@ from .database import connection, transaction
 from .directory import ListView
 from .i18n import N_, _
 from .message import decode
-from .models import Account, Bounce, Domain, Listmaster, MailingList, PendingSubscription, Role, Subscription, iso
+from .models import Account, Bounce, Domain, Listmaster, MailingList, PendingSubscription, Role, Subscription, iso, now
 from .refusal import BadData, NotFound, NotPermitted
 from .setting import BOOL, LINE, Setting, SettingError, choice, table
 from .setting import find as find_setting
@@ -313,7 +313,9 @@ def update(config: Config, actor: Actor, the_list: ListView, address: str, value
             held.account.save(only=[Account.name])
         for key, value in read.items():
             setattr(held, key, "" if value == "default" else value)
-        held.save(only=[Subscription.mode, Subscription.own_posts, Subscription.posting, Subscription.concealed])
+        if read.get("mode") == "mail" and before["mode"] == "suspended":  # what came back before says nothing any more
+            held.failing, held.reachable, held.bounce_score = "", now(), None
+        held.save(only=[*(getattr(Subscription, key) for key in ("mode", "own_posts", "posting", "concealed", "failing", "reachable", "bounce_score"))])
         after = _row(held)
         if after != before:
             record(actor, "member set", the_list.address, held.account.address, before, after)
@@ -363,6 +365,8 @@ def move(config: Config, actor: Actor, old: str, new: str) -> Result:
         before = held.address
         if source.key != target.key:
             Bounce.delete().where(Bounce.account == held).execute()  # they say nothing of the new address
+            Subscription.update(failing="", bounce_score=None).where(Subscription.account == held).execute()
+            Subscription.update(mode="mail").where(Subscription.account == held, Subscription.mode == "suspended").execute()
         if other is None:
             held.address, held.key, held.domain = str(target), target.key, target.host
             held.save(only=[Account.address, Account.key, Account.domain])
@@ -395,11 +399,12 @@ _COLUMNS = (
     Subscription.source,
     Subscription.concealed,
     Subscription.consent,
+    Subscription.bounce_score,
 )
 
 
 def _fields(
-    email: str, name: str, mode: str, own_posts: bool, posting: str, since: int, source: str, concealed: bool, consent: str
+    email: str, name: str, mode: str, own_posts: bool, posting: str, since: int, source: str, concealed: bool, consent: str, bounce_score: int | None
 ) -> dict[str, Any]:
     return {
         "email": email,
@@ -411,13 +416,13 @@ def _fields(
         "source": source,
         "concealed": bool(concealed),
         "consent": consent,
-        "bounce_score": None,
+        "bounce_score": bounce_score,
     }
 
 
 def _row(held: Subscription) -> dict[str, Any]:
     who = held.account
-    return _fields(who.address, who.name, held.mode, held.own_posts, held.posting, held.since, held.source, held.concealed, held.consent)
+    return _fields(who.address, who.name, held.mode, held.own_posts, held.posting, held.since, held.source, held.concealed, held.consent, held.bounce_score)
 
 
 def _nowhere(email: str, name: str) -> dict[str, Any]:

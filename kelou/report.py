@@ -34,6 +34,7 @@ _ENVELOPE = re.compile(rb"\A(?:\r?\n)*(?:From [^\r\n]{0,500}\r?\n)?")  # what a 
 ENTRIES = 1_000  # recipients in one report
 _LARGEST = 2 * 1024**2  # octets that are looked at; what a report says, it says at its beginning
 _DIAGNOSTIC = 500
+_QUOTED = 200_000  # octets in which the Message-ID of a returned message is looked for
 
 logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL + 1)  # what breaks in it is caught below, and is no news
 
@@ -56,11 +57,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A whole report. `returned` is the header of the message it is about, where that came with it."""
+    """A whole report. `message_id` is that of the message it is about, where it says so."""
 
     kind: str
     entries: tuple[Entry, ...] = ()
-    returned: Message | None = None
+    message_id: str = ""
 
 
 def read(raw: bytes) -> Report:
@@ -75,10 +76,10 @@ def read(raw: bytes) -> Report:
         entries = reader(message, parts, returned)
         if entries is not None:
             once = {(entry.recipient, entry.status, entry.action, entry.kind): entry for entry in reversed(entries)}
-            return Report(_worst(entries), tuple(reversed(once.values()))[:ENTRIES], returned)
+            return Report(_worst(entries), tuple(reversed(once.values()))[:ENTRIES], _message_id(message, returned))
     if _is_autoreply(message):
-        return Report("autoreply", (Entry(_author(message), "", "", "autoreply"),), returned)
-    return Report("unknown", (), returned)
+        return Report("autoreply", (Entry(_author(message), "", "", "autoreply"),))
+    return Report("unknown")
 
 
 def _worst(entries: Sequence[Entry]) -> str:
@@ -384,6 +385,16 @@ def _returned(message: Message, parts: Sequence[Part]) -> Message | None:
     kinds = ("message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers", "message/rfc822-headers")
     part = next((part for part in parts if part.type in kinds and part.depth > 0), None)
     return Message.parse(mime.content(message, part).lstrip(b"\r\n")).with_body(b"") if part else None
+
+
+_MESSAGE_ID = re.compile(rb"^[> \t]{0,4}(?:x-original-|original-)?message-id:[ \t]{0,9}(?:\r?\n[ \t]{1,9})?(<[!-;=?-~]{3,250}>)", re.IGNORECASE | re.MULTILINE)
+
+
+def _message_id(message: Message, returned: Message | None) -> str:
+    """The Message-ID of the message that came back: in its header, or in what is quoted of it."""
+    field = returned.first("message-id") if returned else None
+    found = _MESSAGE_ID.match(field.raw) if field else _MESSAGE_ID.search(message.body[:_QUOTED])
+    return found[1].decode("ascii") if found else ""
 
 
 def _human(message: Message, parts: Sequence[Part]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kelou import answer, authorseal, confirmation, consent, distribution, facts, mailcommand, maillog, moderation, people, policy, reply, returnpath
+from kelou import answer, authorseal, bounce, confirmation, consent, distribution, facts, mailcommand, maillog, moderation, people, policy, reply, returnpath
 from kelou.address import AddressError, parse
 from kelou.config import Config
 from kelou.database import connection
@@ -189,9 +189,9 @@ def _people(door: Door, destination: Destination, envelope: Envelope, content: b
     return reply.OK
 
 
-def _bounces(_door: Door, destination: Destination, envelope: Envelope, _content: bytes) -> Reply:
-    """A report of a delivery that failed: taken always, noted in the log."""
-    maillog.event("bounce", list=_list_of(destination).address, token=destination.token, queue_id=envelope.queue_id)
+def _bounces(door: Door, destination: Destination, envelope: Envelope, content: bytes) -> Reply:
+    """A report of a delivery that failed: taken always, and noted if it is proved whose it is."""
+    bounce.take(door.config, door.secret, destination.list, destination.token, content, envelope.queue_id)
     return reply.OK
 
 

@@ -61,11 +61,18 @@ VALUES: dict[str, dict[str, object]] = {
     "rejected": {"post": POST, "reason": "Too long.\nSorry.", "answers": "<1@example.org>"},
     "expired": {"post": POST},
     "decided": {"post": POST, "by": "joe@example.org", "state": "approved", "reason": "Fine"},
+    "bounce_probe": {"why": "5.1.1 550 User unknown"},
+    "bounces": {
+        "told": [{"email": "a@example.org", "score": 50, "why": "5.1.1"}], "suspended": [{"email": "b@example.org", "score": None, "why": ""}],
+        "removed": [{"email": "c@example.org", "score": 90, "why": "5.1.1"}], "resumed": [{"email": "d@example.org", "score": None, "why": ""}], "keep": 90,
+    },
+    "bounces_held": {"failing": [{"email": "a@example.org", "score": 80, "why": "5.1.1"}], "number": 12},
+    "complaint": {"email": "a@example.org", "removed": True},
     "answered": {"post": POST, "by": "joe@example.org", "state": "rejected", "changed": False, "reason": ""},
 }  # fmt: skip
 OPTIONAL = {
     "organisation": "", "description": "", "general": False, "proposed": "", "asked": "", "until": None, "actor": "", "reason": "", "answers": "",
-    "again": False, "person_name": "", "expired": True, "unknown": [], "left": 0,
+    "again": False, "person_name": "", "expired": True, "unknown": [], "left": 0, "why": "", "told": [], "suspended": [], "resumed": [], "keep": 0, "removed": False,
 }  # fmt: skip
 TEMPLATES = Path(notice.__file__).with_name("templates")
 
