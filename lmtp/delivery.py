@@ -184,7 +184,11 @@ def _people(door: Door, destination: Destination, envelope: Envelope, content: b
         maillog.problem("recipient", to=them[place], recipient=address, reply=one)
     if not outcome.taken:
         maillog.problem("not-taken", recipient=address, reply=outcome.final)
-        return reply.OUR_FAULT
+        if not outcome.final.permanent or outcome.refused:
+            return reply.OUR_FAULT
+        # Postfix will never take it (too many hops, say), and in the end would send a bounce to whoever was named as the sender.
+        author = authorseal.open(door.secret, Message.parse(content), envelope.queue_id, now())
+        return outcome.final if _may_bounce(envelope.reverse_path, author) else reply.DISCARDED
     maillog.event("forwarded", recipient=address, people=len(them), queue_id=envelope.queue_id)
     return reply.OK
 

@@ -17,6 +17,8 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
+import dns.message
+import dns.query
 from conftest import Delivered, Dialogue, Sandbox, submit
 
 LISTS = "lists.example.org"
@@ -149,7 +151,7 @@ def flush(sandbox: Sandbox) -> None:
 def settle(sandbox: Sandbox, timeout: float = 30) -> None:
     """Wait until all mail has arrived where it belongs: nothing is left in Postfix' queue."""
     deadline, quiet = time.monotonic() + timeout, 0
-    while quiet < 2:
+    while quiet < 4:  # postqueue(1) overlooks what changes folders while it looks
         quiet = 0 if queue(sandbox) else quiet + 1
         assert time.monotonic() < deadline, (queue(sandbox)[:5], sandbox.log()[-4000:])
         time.sleep(0.1)
@@ -214,6 +216,23 @@ class Watch:
         assert self._started() == self.started
         harm = [line for line in self.log().splitlines() if _HARM.search(line)]
         assert self.faults or not harm, self.log()[-6000:]
+
+
+@contextmanager
+def zone(sandbox: Sandbox, records: str) -> Iterator[None]:
+    """These records in the DNS, for as long as the block lasts."""
+    path, probe = Path(sandbox.info["zone"]), f"probe-{uuid4().hex}.example"
+    before = path.read_text("utf-8")
+    path.write_text(f'{before}\n{records}\n{probe}. 60 IN TXT "here"\n', "utf-8")
+    host, _colon, port = str(sandbox.info["dns"]).rpartition(":")
+    deadline = time.monotonic() + 10
+    while not dns.query.udp(dns.message.make_query(probe, "TXT"), host, 5, int(port)).answer:
+        assert time.monotonic() < deadline, sandbox.log()[-2000:]
+        time.sleep(0.1)
+    try:
+        yield
+    finally:
+        path.write_text(before, "utf-8")
 
 
 def trusted(sandbox: Sandbox, name: str, content: bytes, reverse_path: str = AUTHOR) -> Dialogue:

@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from attack import AUTHOR, LISTS, OWNER, Raw, Watch, etc, fate, mail_to, make, post, queue, run, sendmail, settle, stranger, to
+from attack import AUTHOR, LISTS, Raw, Watch, etc, fate, mail_to, make, post, queue, run, sendmail, settle, stranger, to, zone
 from conftest import Sandbox
 from lmtp_fixture import Client
 
@@ -211,4 +211,13 @@ def test_straight_to_the_handler_nothing_bounces(sandbox: Sandbox, lists: dict[s
         for local in ("no-such-list", f"{name}-confirm+0123456789abcdef", f"{name}-nothing", f"{name}+x", "kelou-distribute+1"):
             assert client.deliver(f"{local}@{LISTS}", post(name), "victim@forged.example")[:1] == "2"
     assert mail_to(sandbox, "victim@forged.example") == []
-    assert OWNER not in AUTHOR
+
+
+def test_an_author_who_can_not_be_checked_gets_no_bounce_in_the_end(sandbox: Sandbox, watch: Watch) -> None:
+    """DNS trouble, and a second recipient that takes the mail: it is held at once, rather than put off for days and then sent back."""
+    name, victim = make(sandbox, "post=anyone"), f"victim{uuid4().hex[:8]}@trouble.example"
+    with zone(sandbox, '_dmarc.trouble.example. 60 IN TXT "kelou-servfail"\ntrouble.example. 60 IN TXT "kelou-servfail"'):
+        assert sandbox.untrusted(victim, to(name), post(name, victim)).data.startswith("451 4.7.0")
+        assert sandbox.untrusted(victim, [to(name), f"{name}-bounces@{LISTS}"], post(name, victim)).accepted
+    assert mail_to(sandbox, victim) == []
+    assert [rule for _subject, rule in fate(sandbox, name).held] == ["unauthenticated_held"]
