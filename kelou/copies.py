@@ -68,16 +68,24 @@ class Copies(Protocol):
         ...
 
 
-def of(message: Message, message_id: str, received: int, the_list: ListView, config: Config, site_secret: Secret) -> Copies:
-    """The copies of a post as the list has them made. Every try has the same Message-ID and Date, where the author's program made none."""
+def of(
+    message: Message, message_id: str, received: int, the_list: ListView, config: Config, site_secret: Secret, *, rewritten: bool = False
+) -> Copies:
+    """The copies of a post as the list has them made, in its author's name or `rewritten` in the list's."""
+    message = completed(message, message_id, received)
+    if the_list["delivery"] == "personal":
+        return Personal(message, the_list, config, site_secret, rewritten)
+    return Shared(message, the_list, config, site_secret, rewritten)
+
+
+def completed(message: Message, message_id: str, received: int) -> Message:
+    """What came, for every try with the same Message-ID and Date, where the author's program made none."""
     message = message.without(["Kelou-"])
     if not message.text("message-id"):
         message = message.with_field(field("Message-ID", message_id))
     if not message.text("date"):
         message = message.with_field(field("Date", formatdate(received)))
-    if the_list["delivery"] == "personal":
-        return Personal(message, the_list, config, site_secret)
-    return Shared(message, the_list, config, site_secret)
+    return message
 
 
 def chunk(the_list: ListView, config: Config) -> int:
@@ -92,8 +100,8 @@ class Shared:
     endpoint = "postfix.reinjection"
     apart = False
 
-    def __init__(self, message: Message, the_list: ListView, config: Config, site_secret: Secret) -> None:
-        prepared = outgoing.prepare(message, the_list, config)
+    def __init__(self, message: Message, the_list: ListView, config: Config, site_secret: Secret, rewritten: bool) -> None:
+        prepared = outgoing.prepare(message, the_list, config, rewritten=rewritten)
         self._content = bytes(prepared.with_top([secret.ask_signature(site_secret, the_list.domain, now())]))
         self._list = the_list
         self._secret = site_secret
@@ -121,8 +129,9 @@ class Personal:
     endpoint = "postfix.personal"
     apart = True
 
-    def __init__(self, message: Message, the_list: ListView, config: Config, site_secret: Secret) -> None:
+    def __init__(self, message: Message, the_list: ListView, config: Config, site_secret: Secret, rewritten: bool) -> None:
         self._message = message
+        self._rewritten = rewritten
         self._list = the_list
         self._config = config
         self._secret = site_secret
@@ -155,34 +164,55 @@ class Personal:
     def _prepared(self, leave: str, address: str = "", name: str = "") -> Message:
         """The post for one reader, in the very lines that Postfix gets: they are what is signed."""
         reader = Reader(address, name or address, mailto(self._list.sub("leave", leave)))
-        return Message.parse(lines(bytes(outgoing.prepare(self._message, self._list, self._config, reader))))
+        return Message.parse(lines(bytes(outgoing.prepare(self._message, self._list, self._config, reader, rewritten=self._rewritten))))
 
     def _cast(self) -> Mould | None:
         """The mould, if copies differ in nothing but the token: tried with two."""
         one, other = (secrets.token_hex(returnpath.LENGTH)[: returnpath.LENGTH] for _time in range(2))
-        first, second = self._prepared(one), self._prepared(other)
-        same = bytes(first).replace(one.encode(), other.encode()) == bytes(second)
-        return Mould(first, one.encode()) if same else None
+        mould = Mould(self._prepared(one), one)
+        fields, body, _digest = mould.filled(other)
+        same = Message(tuple(fields), mould.separator, body) == self._prepared(other)
+        return mould if same else None
 
 
 class Mould:
     """A prepared post with a token in it, to make others of that differ in the token alone; the body up to the first token is hashed once."""
 
-    def __init__(self, message: Message, token: bytes) -> None:
-        self._fields = [(one, one.raw.split(token)) for one in message.fields]
-        self._body = message.body.split(token)
-        *self._canonical, last = self._body
-        self._canonical.append(simple_body(last))  # only its end is not hashed as it stands
-        self._hash = hashlib.sha256(self._canonical[0])
+    def __init__(self, message: Message, token: str) -> None:
+        self.separator = message.separator
+        # In quoted-printable a token may be broken in two, always at the same place (RFC 2045 section 6.7).
+        self._places = re.compile(b"(?:=\r\n)?".join(letter.encode("ascii") for letter in token))
+        self._fields = [(one, self._cut(one.raw)) for one in message.fields]
+        self._body = self._cut(message.body)
+        # A row of pieces begins and ends with text. Only the body's end is not hashed as it stands.
+        first, *rest = self._body
+        end = simple_body(_joined(self._body[-1:], b""))
+        self._hash = hashlib.sha256(_joined([first], b"") if rest else end)
+        self._canonical = [*rest[:-1], end] if rest else []
+
+    def _cut(self, text: bytes) -> list[bytes | slice]:
+        """The text as it stands, and parts of the token between."""
+        pieces: list[bytes | slice] = []
+        at = 0
+        for found in self._places.finditer(text):
+            pieces.append(text[at : found.start()])
+            at, letters = found.end(), 0
+            for part in found[0].split(b"=\r\n"):
+                pieces += [b"=\r\n"] * bool(letters) + [slice(letters, letters + len(part))]
+                letters += len(part)
+        return [*pieces, text[at:]]
 
     def filled(self, token: str) -> tuple[list[Field], bytes, str]:
         """The fields, the body and the hash of the body, with this token."""
         new = token.encode("ascii")
         digest = self._hash.copy()
-        for piece in self._canonical[1:]:
-            digest.update(new + piece)
-        fields = [Field(new.join(pieces)) if len(pieces) > 1 else one for one, pieces in self._fields]
-        return fields, new.join(self._body), base64.b64encode(digest.digest()).decode("ascii")
+        digest.update(_joined(self._canonical, new))
+        fields = [Field(_joined(pieces, new)) if len(pieces) > 1 else one for one, pieces in self._fields]
+        return fields, _joined(self._body, new), base64.b64encode(digest.digest()).decode("ascii")
+
+
+def _joined(pieces: Sequence[bytes | slice], token: bytes) -> bytes:
+    return b"".join([piece if isinstance(piece, bytes) else token[piece] for piece in pieces])
 
 
 def _addressed(fields: list[Field], person: Person) -> list[Field]:

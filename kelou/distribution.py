@@ -28,7 +28,7 @@ from itertools import islice
 
 from peewee import IntegrityError
 
-from . import copies, maillog
+from . import copies, maillog, outgoing, resolver
 from .config import Config
 from .copies import Copies, Person
 from .database import connection, transaction
@@ -40,10 +40,13 @@ from .models import Account, Bounce, Chunk, Post, Subscription, now
 from .pace import Pace
 from .reading import Reading
 from .reply import OK, Reply
+from .resolver import Trouble
 from .secret import Secret
 from .submission import Outcome, Pool, Unavailable
 
 STALE = 3600  # seconds without a sign of life after which another handler's work is free; longer than any chunk may take
+
+PATIENCE = 86400  # seconds that a post waits for the DNS of its author's domain; then it goes out in the list's name, before Postfix gives it up
 
 
 def digest_of(content: bytes) -> str:
@@ -110,6 +113,7 @@ class Distributor:
     def __init__(self, config: Config, site_secret: Secret, worker: str) -> None:
         self.worker = worker
         self.stopping = threading.Event()
+        self.dns = resolver.from_config(config)
         self._config = config
         self._secret = site_secret
         self._pools = {name: Pool(config[name]) for name in ("postfix.reinjection", "postfix.personal")}
@@ -134,6 +138,11 @@ class Distributor:
             post = Post.get(Post.list == the_list.id, Post.digest == digest)
         if post.state == "sent":
             return OK
+        try:
+            post.rewritten = self._in_own_name(the_list, message, post)
+        except Trouble as trouble:
+            maillog.problem("author-unknown", list=the_list.address, message_id=post.message_id, reason=trouble)
+            return _later(_DNS)
         with self._claim(post, queue_id) as claimed:
             if claimed:
                 return self._hand_over(the_list, message, post)
@@ -150,7 +159,7 @@ class Distributor:
             return [queue_id for number, queue_id in rows if queue_id and number not in busy]
 
     def _hand_over(self, the_list: ListView, message: Message, post: Post) -> Reply:
-        made = copies.of(message, post.message_id, post.received, the_list, self._config, self._secret)
+        made = copies.of(message, post.message_id, post.received, the_list, self._config, self._secret, rewritten=bool(post.rewritten))
         work = _Work(_waiting(post), self.stopping, lambda chunk: self._submit(the_list, post, made, work, chunk))
         try:
             work.do(self._helpers, self._connections - 1)
@@ -160,6 +169,17 @@ class Distributor:
         except _NotOurs:
             return _later(_BUSY)
         return _later(_STOPPING) if self.stopping.is_set() and work.left else self._finish(the_list, post)
+
+    def _in_own_name(self, the_list: ListView, message: Message, post: Post) -> bool:
+        """Whether the post goes out in the list's name: found out at the first try, and then the same for everybody. Raises Trouble."""
+        if post.rewritten is not None:
+            return bool(post.rewritten)
+        try:
+            return outgoing.in_own_name(copies.completed(message, post.message_id, post.received), the_list, self._config, self.dns)
+        except Trouble:
+            if now() < post.received + PATIENCE:
+                raise
+            return True
 
     @contextmanager
     def _claim(self, post: Post, queue_id: str = "") -> Iterator[bool]:
@@ -183,9 +203,10 @@ class Distributor:
 
     def _take(self, post: Post, queue_id: str) -> bool:
         free = Post.worker.in_(["", self.worker]) | (Post.claimed < now() - STALE)
+        agreed = Post.rewritten.is_null() | (Post.rewritten == post.rewritten)  # else somebody was faster, and found something else
         with transaction():
-            values = {"worker": self.worker, "claimed": now(), **({"queue_id": queue_id} if queue_id else {})}
-            if not Post.update(**values).where(Post.id == post.id, Post.state == "distributing", free).execute():
+            values = {"worker": self.worker, "claimed": now(), "rewritten": post.rewritten, **({"queue_id": queue_id} if queue_id else {})}
+            if not Post.update(**values).where(Post.id == post.id, Post.state == "distributing", free, agreed).execute():
                 return False
             flying = Chunk.select(Chunk.subscriptions).where(Chunk.post == post.id, Chunk.state == "flying").tuples()
             doubtful = sum(len(_split(numbers)) for (numbers,) in flying)
@@ -373,6 +394,7 @@ def _later(text: str) -> Reply:
 
 
 _BUSY = N_("This post is being distributed already; the rest follows")
+_DNS = N_("It can not be found out now what the author's domain asks for; the post is tried again")
 _STOPPING = N_("The list server is being stopped; the rest of the post follows")
 _POSTFIX = N_("The mail server takes no copies now; the rest of the post follows")
 _PUT_OFF = N_("Some recipients were put off by the mail server; they are tried again")

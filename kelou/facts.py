@@ -21,10 +21,12 @@ def of_envelope(the_list: ListView, reverse_path: str, size: int = 0) -> Facts:
     )
 
 
-def of_message(the_list: ListView, reverse_path: str, message: Message, size: int, author: Author, digest: str = "") -> Facts:
+def of_message(
+    the_list: ListView, reverse_path: str, message: Message, size: int, author: Author, digest: str = "", *, from_fails: bool | None = False
+) -> Facts:
     """What is known when the message is there; `size` counts all of it, in octets.
 
-    `digest` is that of a delivery (`Post.digest`): a retry of one that was begun is not a duplicate of itself.
+    `digest` is that of a delivery (`Post.digest`): a retry of one that was begun is not a duplicate of itself. `from_fails`: `outgoing.unwanted`.
     """
     reading = read(message)
     return Facts(
@@ -34,6 +36,7 @@ def of_message(the_list: ListView, reverse_path: str, message: Message, size: in
         reading=reading,
         author=author,
         standing=standing.of(the_list.id, reading.author_key, _key(reverse_path)),
+        from_fails=from_fails,
         twin=_twin(the_list.id, reading, digest),
     )
 

@@ -83,9 +83,10 @@ def _author(message: Message) -> str:
         found = mailboxes(first.value) if first else []
     except AddressError:
         return ""
-    return _written(found[0]) if len(found) == 1 and found[0].address.local.isascii() else ""
+    return written(found[0]) if len(found) == 1 and found[0].address.local.isascii() else ""
 
 
-def _written(mailbox: Mailbox) -> str:
+def written(mailbox: Mailbox) -> str:
+    """A mailbox as an address field has it, its domain in A-labels."""
     address = f"{mailbox.address.local}@{mailbox.address.host}"
     return f"{phrase(mailbox.name)} <{address}>" if mailbox.name else address

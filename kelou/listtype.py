@@ -57,6 +57,9 @@ SETTINGS = table([
     Setting("reply_to", choice("author", "list", "both", "address"), "author", N_("Where a reply goes.")),
     Setting("reply_to_address", ADDRESS, "", N_("The address that replies go to where reply_to is address.")),
     Setting("reply_to_force", BOOL, False, N_("Whether a Reply-To that the author wrote is overridden.")),
+    Setting("from_rewriting", choice("needed", "always", "never", "refuse"), "needed", N_(
+        "Whether posts go out with the list in From, and their author in Reply-To: needed (where the author's domain would have them refused otherwise), "
+        "always, never, refuse (such posts are not taken).")),
     Setting("own_posts", BOOL, True, N_("Whether new subscribers receive their own posts.")),
     Setting("delivery", choice(*DELIVERY), "shared", N_(
         "How copies are made: shared (one for all), verp (the same, with a return-path for each subscriber, so that bounces say whose they are), "

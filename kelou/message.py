@@ -138,6 +138,11 @@ def field(name: str, value: str) -> Field:
     return Field(b"".join(_fold(f"{name}: ".encode("ascii"), words.encode("ascii"))))
 
 
+def joined(name: str, *values: bytes) -> Field:
+    """A field of what stands in other fields, joined with commas: for bytes that were header bytes before, and stay as they were."""
+    return Field(name.encode("ascii") + b": " + b",\r\n ".join(value.strip(b" \t\r\n") for value in values) + CRLF)
+
+
 def phrase(text: str) -> str:
     """A display name for an address field: quoted or encoded as needed, without line ends (RFC 5322 section 3.2.5)."""
     clean = "".join(" " if ord(c) < 32 or ord(c) == 127 else c for c in text).strip()

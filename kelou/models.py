@@ -209,6 +209,7 @@ class Post(Base):
     recipients = IntegerField(default=0)
     handed_over = IntegerField(default=0)
     doubtful = IntegerField(default=0)  # recipients of chunks that were in flight when a handler died
+    rewritten = BooleanField(null=True)  # whether From names the list; null: not found out yet
 
     class Meta:
         indexes = ((("list", "digest"), True),)

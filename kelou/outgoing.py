@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from . import fromfield, reading
 from .config import Config
 from .directory import ListView
 from .encoding import within_line_length
@@ -14,6 +17,7 @@ from .i18n import _, speaking
 from .listfields import command, with_list_fields
 from .listtype import FOOTER
 from .message import Message, field
+from .resolver import Dns, Trouble
 from .subject import tagged
 
 _PLACEHOLDER = re.compile(r"\{(list|address|subject|unsubscribe|email|name)\}")
@@ -28,10 +32,10 @@ class Reader:
     unsubscribe: str
 
 
-def prepare(message: Message, the_list: ListView, config: Config, reader: Reader | None = None) -> Message:
+def prepare(message: Message, the_list: ListView, config: Config, reader: Reader | None = None, *, rewritten: bool = False) -> Message:
     """The post for this list's subscribers, or for one of them. The same post gives the same bytes, so that a retry repeats what was sent.
 
-    With neither tag nor footer, the body and what the author's DKIM signature covers stay as they came.
+    With neither tag nor footer, the body and what the author's DKIM signature covers stay as they came. `rewritten`: in the list's name.
     """
     own = {"email": reader.email, "name": reader.name, "unsubscribe": reader.unsubscribe} if reader else {}
     names = {
@@ -47,7 +51,30 @@ def prepare(message: Message, the_list: ListView, config: Config, reader: Reader
         post = post.with_field(field("Message-ID", f"<{digest}@{the_list.domain}>"))
     post = tagged(post, fill(the_list["subject_tag"], names))
     post = with_footer(post, fill(_footer(the_list), names))
-    return within_line_length(post)
+    return within_line_length(fromfield.rewritten(post, message, the_list) if rewritten else post)
+
+
+def in_own_name(message: Message, the_list: ListView, config: Config, dns: Dns, now: Callable[[], float] = time.time) -> bool:
+    """Whether the post goes out in the list's name (`from_rewriting`). Raises Trouble where its author's domain can not be asked now."""
+    if the_list["from_rewriting"] in ("always", "never"):
+        return bool(the_list["from_rewriting"] == "always")
+    return fromfield.fails(_specimen(message, the_list, config), the_list, dns, now)
+
+
+def unwanted(message: Message, the_list: ListView, config: Config, dns: Dns, now: Callable[[], float] = time.time) -> bool | None:
+    """Whether the list refuses a post for being one that it would have to rewrite; None where that can not be known now."""
+    if the_list["from_rewriting"] != "refuse" or reading.read(message).problem:
+        return False
+    try:
+        return in_own_name(message, the_list, config, dns, now)
+    except Trouble:
+        return None
+
+
+def _specimen(message: Message, the_list: ListView, config: Config) -> Message:
+    """The post with all that changes what its author signed."""
+    post = prepare(message, the_list, config)
+    return post.with_field(field("To", the_list.sub("reader"))) if the_list["delivery"] == "personal" and the_list["to_subscriber"] else post
 
 
 def fill(text: str, names: dict[str, str]) -> str:

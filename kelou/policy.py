@@ -53,6 +53,7 @@ class Facts:
     reading: Reading | None = None  # the message; None at RCPT
     author: Author = field(default_factory=Author)
     standing: Standing = field(default_factory=Standing)  # of the address in From:, proved or not
+    from_fails: bool | None = False  # the list would have to rewrite From, and refuses such posts; None: not to be known now
     twin: str = ""  # a post with this Message-ID was distributed: "same" content, or "other"
 
     @property
@@ -108,6 +109,9 @@ TEXTS: dict[str, tuple[str, str]] = {
     "attachment": ("5.7.1", N_("The list {list} takes no attachments. Send a link instead of the file.")),
     "attachment_held": ("", N_("The message has attachments.")),
     "file_type": ("5.7.1", N_("The list {list} does not take files of this type: {detail}. Send a link, or another format.")),
+    "protected": ("5.7.1", N_("The domain of your address has mail refused that others pass on changed, and the list {list} changes it. "
+                              "Write from another address, or to {owner}")),
+    "unasked": ("4.7.0", N_("The domain of your address does not say now whether the list {list} may pass its mail on changed; it will be tried again.")),
     "nobody": ("5.7.1", N_("Nobody can post to the list {list}.")),
     "member_refused": ("5.7.1", N_("Your posts to the list {list} are not accepted. Its owners can tell you why: {owner}")),
     "member_held": ("", N_("The posts of this subscriber are always held.")),
@@ -237,6 +241,13 @@ def attached(facts: Facts) -> Decision | None:
     return _either(facts.list["attachments"], "attachment", "attachment_held", facts) if facts.reading.files else None
 
 
+def protected(facts: Facts) -> Decision | None:
+    """The author's domain has changed mail refused (DMARC), and the list neither keeps to what it signed nor rewrites From."""
+    if facts.from_fails is None:
+        return Decision(Action.DEFER, "unasked", _reply("unasked", facts))
+    return _reject("protected", facts) if facts.from_fails else None
+
+
 def may_post(facts: Facts) -> Decision | None:
     """The list's `post` setting, a subscriber's own standing, and whether the author is certain."""
     policy, who = facts.list["post"], facts.standing
@@ -297,6 +308,7 @@ RULES: Mapping[Rule, tuple[str, ...]] = {
     with_password: ("password",),
     seen_before: ("duplicate", "twin"),
     attached: ("file_type", "attachment", "attachment_held"),
+    protected: ("protected", "unasked"),
     may_post: (
         "nobody", "staff_held", "member_refused", "member_held", "moderated", "not_subscribed", "subscribers_only", "moderators_only", "owners_only",
         "trouble", "unauthenticated", "unauthenticated_held",
@@ -320,7 +332,7 @@ def decide(facts: Facts) -> Decision:
 
 def action(name: str) -> Action:
     """What an answer of that name does: a status code is a refusal's."""
-    special = {"accepted": Action.ACCEPT, "duplicate": Action.DISCARD, "trouble": Action.DEFER}
+    special = {"accepted": Action.ACCEPT, "duplicate": Action.DISCARD, "trouble": Action.DEFER, "unasked": Action.DEFER}
     return special.get(name, Action.REJECT if TEXTS[name][0] else Action.HOLD)
 
 
@@ -331,7 +343,7 @@ def explain(name: str, the_list: ListView, detail: str = "") -> str:
     return _(TEXTS[name][1]).format(
         list=the_list.address,
         owner=the_list.sub("owner"),
-        command=the_list.sub("request"),
+        command=the_list.commands or the_list.sub("unsubscribe"),
         limit=SIZE.show(the_list["max_size"]),
         detail=detail,
     )
@@ -339,7 +351,7 @@ def explain(name: str, the_list: ListView, detail: str = "") -> str:
 
 def _reply(name: str, facts: Facts, detail: str = "") -> Reply:
     status = TEXTS[name][0]
-    code = {"too_large": 552, "trouble": 451}.get(name, 550)
+    code = {"too_large": 552, "trouble": 451, "unasked": 451}.get(name, 550)
     return Reply(code, status, explain(name, facts.list, detail))
 
 

@@ -17,9 +17,9 @@ import os
 import re
 import secrets
 import threading
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,7 +43,7 @@ LONGEST_DOMAIN = 60  # octets; dkimpy folds a d= of 69 and more inside the domai
 
 # Named in h= once more than they occur: none of them can be added or doubled under way (RFC 6376 section 5.4, RFC 8058 section 4).
 SIGNED = (
-    "from", "to", "cc", "subject", "date", "message-id", "reply-to", "sender", "in-reply-to", "references",
+    "from", "x-original-from", "to", "cc", "subject", "date", "message-id", "reply-to", "sender", "in-reply-to", "references",
     "mime-version", "content-type", "content-transfer-encoding",
     "list-id", "list-post", "list-help", "list-subscribe", "list-unsubscribe", "list-unsubscribe-post", "list-owner", "list-archive",
 )  # fmt: skip
@@ -159,13 +159,18 @@ def body_hash(body: bytes) -> str:
 
 def sign_fields(fields: Iterable[Field], body: str, key: Key, now: int) -> Field:
     """The same over a body that is hashed already."""
-    signed = [field for field in fields if field.name in SIGNED or field.name.startswith("list-")]
-    counts = Counter(field.name for field in signed)
-    names = [name.encode("ascii") for name in dict.fromkeys((*SIGNED, *counts)) for _again in range(counts[name] + 1)]
-    # gen_header() asks its key to sign only where it takes the key for an Ed25519 one; what the signature is, the tags say.
+    found: dict[str, list[bytes]] = {}
+    for name, canonical in map(_canonical, (field.raw for field in fields)):
+        if name in SIGNED or name.startswith("list-"):
+            found.setdefault(name, []).append(canonical)
+    names = [name for name in dict.fromkeys((*SIGNED, *found)) for _again in range(len(found.get(name, ())) + 1)]
+    # gen_header() goes through all fields for each name. We hash them, from below (RFC 6376 section 5.4.2), and it hashes its own.
+    header = hashlib.sha256(b"".join(found[name].pop() for name in names if found.get(name)))
+    # It asks its key to sign only where it takes the key for an Ed25519 one; what the signature is, the tags say.
     signer = dkim.DomainSigner(signature_algorithm=b"ed25519-sha256")
-    signer.hasher = hashlib.sha256
-    signer.headers = [(field.name.encode("ascii"), field.raw.partition(b":")[2]) for field in signed]
+    signer.hasher = lambda: header
+    signer.headers = []
+    included = [name.encode("ascii") for name in names]
     tags = [
         (b"v", b"1"),
         (b"a", b"rsa-sha256"),
@@ -174,11 +179,18 @@ def sign_fields(fields: Iterable[Field], body: str, key: Key, now: int) -> Field
         (b"s", key.selector.encode("ascii")),
         (b"t", b"%d" % now),
         (b"x", b"%d" % (now + LIFETIME)),
-        (b"h", b" : ".join(names)),
+        (b"h", b" : ".join(included)),
         (b"bh", body.encode("ascii")),
         (b"b", b"0" * 60),  # so long that it is folded onto a line of its own, as the real one will be
     ]
-    return Field(b"DKIM-Signature: " + bytes(signer.gen_header(tags, names, _Relaxed, b"DKIM-Signature", _Rsa(key.private))))
+    return Field(b"DKIM-Signature: " + bytes(signer.gen_header(tags, included, _Relaxed, b"DKIM-Signature", _Rsa(key.private))))
+
+
+@lru_cache(64)
+def _canonical(raw: bytes) -> tuple[str, bytes]:
+    """A field's name, and the field as it is hashed. The copies of a post have most of their fields in common."""
+    (name, value), *_none = relaxed_fields([(raw.partition(b":")[0], raw.partition(b":")[2])])
+    return name.decode("ascii"), name + b":" + value
 
 
 class _Relaxed:

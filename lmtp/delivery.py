@@ -9,7 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kelou import answer, authorseal, bounce, confirmation, consent, distribution, facts, mailcommand, maillog, moderation, people, policy, reply, returnpath
+from kelou import (
+    answer,
+    authorseal,
+    bounce,
+    confirmation,
+    consent,
+    distribution,
+    facts,
+    mailcommand,
+    maillog,
+    moderation,
+    outgoing,
+    people,
+    policy,
+    reply,
+    returnpath,
+)
 from kelou.address import AddressError, parse
 from kelou.config import Config
 from kelou.database import connection
@@ -79,7 +95,8 @@ def _post(door: Door, destination: Destination, envelope: Envelope, content: byt
     if moderation.known(the_list.id, digest):
         return reply.HELD
     author = authorseal.open(door.secret, message, envelope.queue_id, now())
-    known = facts.of_message(the_list, envelope.reverse_path, message, len(content), author, digest)
+    fails = bool(outgoing.unwanted(message, the_list, door.config, door.distributor.dns))  # where that is not to be known, distribution waits for it
+    known = facts.of_message(the_list, envelope.reverse_path, message, len(content), author, digest, from_fails=fails)
     decision = policy.decide(known)
     values = {"list": the_list.address, "rule": decision.rule, "queue_id": envelope.queue_id, "author": author.address}
     values["message_id"] = known.reading.message_id if known.reading else ""

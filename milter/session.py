@@ -205,7 +205,7 @@ class Session(Milter.Base):
         ).author
         kept = message if mail.whole else None
         with connection():
-            decisions = [verdict.of_message(found, mail.reverse_path, kept, mail.size, author) for found in mail.destinations]
+            decisions = [verdict.of_message(found, mail.reverse_path, kept, mail.size, author, self.site.config, self.site.dns) for found in mail.destinations]
         return author, verdict.for_all([*decisions, *[None] * mail.others])
 
     def _sign(self) -> int:

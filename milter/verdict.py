@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kelou import facts
+from kelou import facts, outgoing
+from kelou.config import Config
 from kelou.destination import Destination
 from kelou.i18n import speaking
 from kelou.message import Message
 from kelou.policy import Action, Author, Decision, decide
+from kelou.resolver import Dns
 
 
 def of_recipient(found: Destination, reverse_path: str, size: int) -> Decision | None:
@@ -19,14 +21,15 @@ def of_recipient(found: Destination, reverse_path: str, size: int) -> Decision |
         return decide(facts.of_envelope(found.list, reverse_path, size))
 
 
-def of_message(found: Destination, reverse_path: str, message: Message | None, size: int, author: Author) -> Decision | None:
+def of_message(found: Destination, reverse_path: str, message: Message | None, size: int, author: Author, config: Config, dns: Dns) -> Decision | None:
     """What is to be said to a post when it is there. `message` is None if it was too large to keep. Needs a connection."""
     if message is None:
         return of_recipient(found, reverse_path, size)
     if found.function != "post" or found.list is None:
         return None
     with speaking(found.list["language"]):
-        return decide(facts.of_message(found.list, reverse_path, message, size, author))
+        fails = outgoing.unwanted(message, found.list, config, dns)
+        return decide(facts.of_message(found.list, reverse_path, message, size, author, from_fails=fails))
 
 
 def for_all(decisions: Sequence[Decision | None]) -> Decision | None:

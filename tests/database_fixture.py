@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from dnsserver import Server
 
 from kelou import database, lifecycle, secret
 from kelou.audit import Actor
@@ -16,10 +19,17 @@ SHELL = Actor("root")
 NOBODY = "127.0.0.1:1"  # a port where nothing listens
 
 
+@cache
+def nothing_published() -> Server:
+    """A DNS in which no domain asks for anything."""
+    return Server()
+
+
 def open_site(directory: Path, postfix: str = NOBODY, **values: Any) -> Config:
     """A configuration with an empty database; values as `lists__renamed=60`."""
     given = {key.replace("__", "."): value for key, value in values.items()}
-    settings = {"database.url": "sqlite:///kelou.db", "secret.file": "secret", "postfix.reinjection": postfix, "site.language": "en"}
+    settings: dict[str, Any] = {"database.url": "sqlite:///kelou.db", "secret.file": "secret", "postfix.reinjection": postfix, "site.language": "en"}
+    settings["dns.resolvers"] = (nothing_published().endpoint,)
     config = Config(directory / "kelou.toml", {**settings, **given})
     secret.create(directory / "secret")
     database.open_database(config)

@@ -114,7 +114,7 @@ def test_one_preparation_serves_all(desk: Callable[..., Desk], monkeypatch: pyte
     """The post is prepared twice, to find the places of the token, however many copies there are."""
     here = desk().set(delivery="personal", footer="{unsubscribe}")
     prepare, count = copies.outgoing.prepare, list[int]()
-    monkeypatch.setattr(copies.outgoing, "prepare", lambda *given: count.append(1) or prepare(*given))
+    monkeypatch.setattr(copies.outgoing, "prepare", lambda *given, **more: count.append(1) or prepare(*given, **more))
     people = [Person(number, number, f"user{number}@example.net", "") for number in range(1, 30)]
     assert here.hand_in(people).taken
     assert len(here.peer.letters) == 29

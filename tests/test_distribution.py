@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 from database_fixture import DOMAIN, NOBODY, open_list, open_site
+from dnsserver import SERVFAIL, Server
 from smtppeer import HANG_UP, Letter, Peer
 
 from kelou import distribution, secret
 from kelou.config import Config
 from kelou.database import connection, transaction
 from kelou.directory import ListView
-from kelou.distribution import STALE, Distributor
+from kelou.distribution import PATIENCE, STALE, Distributor
 from kelou.message import Message
 from kelou.models import Account, Bounce, Chunk, MailingList, Post, Subscription, now
 from kelou.reading import read
@@ -537,3 +538,35 @@ def test_lines_are_ended_on_the_wire(site: Callable[..., Site]) -> None:
     assert here.post(CONTENT + b".\r\na\n.\nMAIL FROM:<evil@example.org>\n").code == 250
     (letter,) = here.letters
     assert letter.content.endswith(b"Hello.\r\n..\r\na\r\n..\r\nMAIL FROM:<evil@example.org>\r\n")
+
+
+def test_the_dns_of_the_author_s_domain_is_waited_for(site: Callable[..., Site]) -> None:
+    """While it can not be found out whether From may stay, nothing goes out: 451. What is found out then holds for every copy, whatever changes."""
+    with Server(ttl=0) as zone:
+        zone.zone["_dmarc.example.org", "TXT"] = SERVFAIL
+        here = site(people=FIVE, dot=["250 2.0.0 Ok", "451 4.3.0 Full"])
+        here.config = Config(here.config.path, {**here.config.values, "dns.resolvers": (zone.endpoint,)})
+        assert here.post().code == 451
+        assert (here.letters, here.row.rewritten, here.row.state) == ([], None, "distributing")
+        zone.text("_dmarc.example.org", "v=DMARC1; p=reject; adkim=s")
+        assert here.post().code == 451
+        assert here.row.rewritten is True
+        zone.text("_dmarc.example.org", "v=DMARC1; p=none")
+        here.list = replace(here.list, settings={**here.list.settings, "from_rewriting": "never"})
+        here.peer.say(".", "250 2.0.0 Ok")
+        assert here.post().code == 250
+        assert here.got == FIVE
+        assert {Message.parse(letter.content).text("from") for letter in here.letters} == {"Alice via amis <amis@lists.example.org>"}
+
+
+def test_a_domain_that_never_answers_costs_no_post(site: Callable[..., Site]) -> None:
+    """After a day it goes out in the list's name, long before Postfix would give it up."""
+    with Server(ttl=0) as zone:
+        zone.zone["_dmarc.example.org", "TXT"] = SERVFAIL
+        here = site(people=FIVE)
+        here.config = Config(here.config.path, {**here.config.values, "dns.resolvers": (zone.endpoint,)})
+        assert here.post().code == 451
+        with transaction():
+            Post.update(received=now() - PATIENCE).execute()
+        assert here.post().code == 250
+        assert here.row.rewritten is True

@@ -213,3 +213,15 @@ def test_a_rule_has_the_answers_that_the_table_says(rule: Rule) -> None:
     text = inspect.getsource(rule) + (inspect.getsource(policy._policy) if rule is policy.may_post else "")
     words = set(re.findall(r'"([a-z_]+)"', text)) & set(TEXTS)
     assert words - ({"closed"} if rule is policy.may_post else set()) == set(RULES[rule]), "`closed` is a value of the setting `post`, too"
+
+
+@pytest.mark.parametrize(
+    ("fails", "expected"),
+    [(False, "accept accepted"), (True, "reject protected"), (None, "defer unasked")],
+    ids=["it may", "it may not", "nobody knows"],
+)
+def test_a_list_that_does_not_rewrite_refuses(fails: bool | None, expected: str) -> None:
+    """Where the author's domain would have the copies refused, a list that refuses such posts says so, or says later."""
+    decision = decide(replace(facts(), from_fails=fails))
+    assert outcome(decision) == expected
+    assert decision.reply is None or decision.reply.code == (550 if fails else 451)

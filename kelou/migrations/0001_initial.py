@@ -106,6 +106,7 @@ def up(migrator: Any, db: Any) -> None:
         recipients = IntegerField(default=0)
         handed_over = IntegerField(default=0)
         doubtful = IntegerField(default=0)
+        rewritten = BooleanField(null=True)
 
         class Meta:
             database = db
