@@ -350,9 +350,15 @@ def _master(sandbox: Sandbox) -> str:
 
 
 def _owner() -> tuple[int, int] | None:
-    """The user and group before sudo: what is Kelou's is theirs, so that they go on without it."""
+    """The user and group before sudo: what is Kelou's is theirs, so that they go on without it. None where they can not run this program."""
     user, group = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
-    return (int(user), int(group)) if user.isdecimal() and group.isdecimal() and user != "0" else None
+    if not (user.isdecimal() and group.isdecimal() and user != "0"):
+        return None
+    try:
+        probe = subprocess.run([sys.executable, "-c", "import kelou"], user=int(user), group=int(group), cwd="/", capture_output=True, check=False)
+    except OSError:
+        return None
+    return (int(user), int(group)) if probe.returncode == 0 else None
 
 
 def _give(sandbox: Sandbox) -> None:

@@ -107,6 +107,8 @@ def verdicts(content: bytes, server: str) -> str:
 def tell(folder: Path) -> None:
     chapter("A private Postfix on loopback, with everything of Kelou")
     run(*KELOU, "sandbox", "up", str(folder))
+    if failures:
+        return
     info = json.loads((folder / "sandbox.json").read_text())
     os.environ["KELOU_CONFIG"] = info["config"]
     delivered = Path(info["delivered"])

@@ -12,10 +12,12 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import dkim
 import pytest
+from dnsserver import Server
 from mta import Mta
 
 from kelou import authorseal, database, secret, signing
@@ -64,11 +66,18 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
     return process
 
 
+@cache
+def nameserver() -> str:
+    """A name server that knows of nothing, so that no question leaves this machine."""
+    return f"127.0.0.1:{Server().port}"
+
+
 def prepare(folder: Path) -> Config:
     """A site with some lists: open, small, busy, pending and closed."""
     (folder / "sockets").mkdir()
     (folder / "kelou.toml").write_text(
         '[site]\nlanguage = "en"\n[database]\nurl = "sqlite:///kelou.db"\n[secret]\nfile = "secret"\n[postfix]\nsockets = "sockets"\n[dkim]\ndirectory = "dkim"\n'
+        f'[dns]\nresolvers = ["{nameserver()}"]\n'
     )
     config = Config(folder / "kelou.toml", {"database.url": "sqlite:///kelou.db"})
     database.open_database(config)
