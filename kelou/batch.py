@@ -27,7 +27,7 @@ from .directory import ListView
 from .i18n import _, ngettext
 from .models import Account, Block, Subscription, now
 from .people import clean_name
-from .refusal import BadData
+from .refusal import BadData, TryAgain
 
 CHUNK = 500  # rows in one statement: SQLite takes 32,766 values in one
 LONGEST = 2000  # characters of a line that can name somebody
@@ -337,18 +337,22 @@ def _blocks(the_list: ListView) -> tuple[frozenset[str], list[str]]:
 
 
 def _insert(actor: Actor, the_list: ListView, lines: list[Line], source: str) -> None:
+    """Subscribe these, who are not. Raises TryAgain if not every one of them is inserted."""
     at = now()
     addresses = [(line.address, line.name) for line in lines if line.address]
     rows = [(str(address), address.key, address.host, name, "", at) for address, name in addresses]
     fields = [Account.address, Account.key, Account.domain, Account.name, Account.language, Account.created]
-    Account.insert_many(rows, fields).on_conflict_ignore().execute()
-    # The defaults are the model's, not the database's; a row without one of them would be ignored like a conflict.
+    # DO NOTHING is of one who is there; INSERT OR IGNORE would let a row go that the schema does not take, and nobody would know.
+    Account.insert_many(rows, fields).on_conflict(action="nothing").execute()
+    # The defaults are the model's, not the database's.
     given = {"list": the_list.id, "own_posts": the_list["own_posts"], "since": at, "source": source, "added_by": actor.name}
     values = {getattr(Subscription, name): value for name, value in (Subscription._meta.get_default_dict() | given).items()}
     accounts = Account.select(Account.id, *(Value(value) for value in values.values())).where(
         Account.key << [a.key for a, _name in addresses]
     )
-    Subscription.insert_from(accounts, [Subscription.account, *values]).on_conflict_ignore().execute()
+    inserted = Subscription.insert_from(accounts, [Subscription.account, *values]).on_conflict(action="nothing").as_rowcount().execute()
+    if inserted != len(lines):  # what the report says of each line has to be so
+        raise TryAgain(_("somebody else is adding subscribers to {list} at this moment: nothing is done; try again").format(list=the_list.address))
 
 
 def _name(lines: list[Line]) -> None:

@@ -92,7 +92,7 @@ def account(address: Address | str, name: str = "", language: str = "") -> Accou
     with transaction():
         Account.insert(
             address=str(address), key=address.key, domain=address.host, name=name, language=language
-        ).on_conflict_ignore().execute()
+        ).on_conflict(action="nothing").execute()
         row: Account = Account.get(Account.key == address.key)
         if (name and not row.name) or (language and not row.language):
             row.name, row.language = row.name or name, row.language or language
@@ -442,4 +442,4 @@ def _subscription(the_list: ListView, address: Address) -> Subscription | None:
 
 def _insert(model: Any, **values: Any) -> bool:
     """Insert a row; False if its like is there already, also if somebody put it there this moment."""
-    return bool(model.insert(**values).on_conflict_ignore().as_rowcount().execute())
+    return bool(model.insert(**values).on_conflict(action="nothing").as_rowcount().execute())

@@ -10,6 +10,7 @@ import pytest
 from database_fixture import DOMAIN, SHELL, audited, open_list, open_site, person
 from hypothesis import given
 from hypothesis import strategies as st
+from peewee import IntegrityError
 from smtppeer import Peer
 
 from kelou import batch, database, lifecycle, people
@@ -17,7 +18,7 @@ from kelou.batch import parse
 from kelou.config import Config
 from kelou.directory import ListView
 from kelou.models import Account, Block, Subscription
-from kelou.refusal import BadData, NotPermitted
+from kelou.refusal import BadData, NotPermitted, TryAgain
 
 
 @pytest.fixture
@@ -179,6 +180,32 @@ def test_the_report(config: Config, amis: ListView) -> None:
     ]  # fmt: skip
     assert Subscription.select().where(Subscription.added_by == "owner@example.org").count() == 2
     assert [entry for entry in audited() if entry[1] == "member import"] == [("owner@example.org", "member import", amis.address)]
+
+
+@pytest.mark.parametrize("table", ["subscription", "account"])
+def test_what_is_not_inserted_is_not_reported_as_added(config: Config, amis: ListView, table: str) -> None:
+    """A row that the database refuses for another reason than being there fails the whole batch, loudly; nothing is half done."""
+    database.db.execute_sql(f"CREATE TRIGGER odd BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'NOT NULL constraint failed'); END")
+    with pytest.raises(IntegrityError):
+        batch.apply(config, SHELL, amis, b"a@example.org\n")
+    database.db.execute_sql("DROP TRIGGER odd")
+    assert emails(amis) == []
+
+
+def test_a_row_that_is_not_there_in_the_end(config: Config, amis: ListView) -> None:
+    """What was let go in silence is found out by counting: the batch is not done, and says so."""
+    database.db.execute_sql("CREATE TRIGGER odd BEFORE INSERT ON subscription BEGIN SELECT RAISE(IGNORE); END")
+    with pytest.raises(TryAgain, match="nothing is done"):
+        batch.apply(config, SHELL, amis, b"a@example.org\nb@example.org\n")
+    assert Account.select().where(Account.key == "a@example.org").count() == 0
+
+
+def test_a_not_null_failure_is_no_conflict(config: Config, amis: ListView, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A subscription that lacks what the schema wants is a failure, not somebody who is there already."""
+    monkeypatch.setattr(Subscription._meta, "get_default_dict", lambda: {"mode": None})
+    with pytest.raises(IntegrityError, match="NOT NULL"):
+        batch.apply(config, SHELL, amis, b"a@example.org\n")
+    assert emails(amis) == []
 
 
 def test_importing_twice(config: Config, amis: ListView) -> None:
