@@ -89,11 +89,14 @@ class List:
         """What the world got of the post itself."""
         return [copy for copy in self.sandbox.delivered() if Message.parse(copy.content).text("message-id") == self.message_id]
 
-    def once(self) -> None:
-        """Everybody gets the post, nobody else does, and nothing more comes."""
+    def once(self, doubtful: bool = False) -> None:
+        """Everybody gets the post, nobody else does, and nothing more comes; where there may be doubt, only what is counted as doubtful comes twice."""
         wait(lambda: len(self.copies()) >= len(PEOPLE))
         time.sleep(3)  # longer than Postfix waits before it tries again
-        assert Counter(copy.delivered_to for copy in self.copies()) == dict.fromkeys(PEOPLE, 1)
+        found = Counter(copy.delivered_to for copy in self.copies())
+        (post,) = self.sandbox.json("post", "list", self.name)
+        assert set(found) == set(PEOPLE)
+        assert found.total() - len(PEOPLE) <= (post["doubtful"] if doubtful else 0)
         assert self.sandbox.json("mod", "list", self.name) == []
 
     def decided(self) -> list[str]:
@@ -269,7 +272,10 @@ def test_held_by_two_handlers(sandbox: Sandbox, moderated: List, second: Path) -
 
 @pytest.mark.parametrize("stopped", [False, True], ids=["as it comes", "before it could begin"])
 def test_killed_after_an_approval(sandbox: Sandbox, moderated: List, stopped: bool) -> None:
-    """kill -9 of the LMTP handler right after the approval: when it is back, Postfix brings the trigger again, and everybody has the post once."""
+    """kill -9 of the LMTP handler right after the approval: when it is back, Postfix brings the trigger again, and everybody has the post.
+
+    Once, but for the one doubt there is: where the handler died between Postfix's 250 and noting it, the chunk goes out again and is counted.
+    """
     number = moderated.held()
     handler = sandbox.info["pids"]["lmtp"]
     if stopped:
@@ -280,7 +286,7 @@ def test_killed_after_an_approval(sandbox: Sandbox, moderated: List, stopped: bo
         os.kill(handler, signal.SIGKILL)
     finally:
         sandbox.up()
-    moderated.once()
+    moderated.once(doubtful=not stopped)
 
 
 def test_one_message_through_both_doors(sandbox: Sandbox, moderated: List) -> None:
