@@ -6,7 +6,7 @@
 
 A mailbox that is gone scores 80 or more after five weekly posts, after four monthly ones, after 24 days of a daily list. There is no score ("indéfini")
 before three days with failures and ten days between the first and the last, so that an outage says nothing; three posts in a row that came through end
-the story. A full mailbox and one that can not be reached weigh half, and with half a year of it as much as one that is gone.
+the story. A full mailbox and one that can not be reached weigh half; if nothing comes through at all, that grows, within half a year, to the whole.
 
     "" → told → probed → suspended → leaving → removed         nobody is suspended or removed before a mail of its own to them came back,
           ↓       ↓          ↓          ↓                      by a return-path that nobody can forge
@@ -18,7 +18,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .i18n import _, ngettext
 
@@ -27,7 +27,7 @@ FEWEST = 3  # days with a failure, below which there is no score
 SHORTEST = 10 * DAY  # between the first failure and the last, below which there is no score
 ENOUGH = 5  # days with a failure
 LONG = 30 * DAY
-OLD = 180 * DAY  # until half a weight has become a whole one
+OLD = 180 * DAY  # of nothing but failures, until half a weight has become a whole one
 WEIGHT = {"hard": 1.0, "soft": 0.5, "full": 0.5}
 SETTLED = 7 * DAY  # after which no report of a post is to be expected: Postfix gives up after five days
 WELL = 3  # posts in a row that came through, after which earlier failures are forgotten
@@ -79,21 +79,20 @@ def score(failures: Collection[Failure], distributions: Sequence[int], now: int)
     if not run:
         return Score(None)
     first, last = run[0].at, run[-1].at
-    weights: dict[int, float] = {}
-    age = min(1.0, (last - first) / OLD)
+    kinds: dict[int, set[str]] = {}
     for failure in run:
-        weight = max(WEIGHT[failure.kind], WEIGHT[failure.kind] + (1 - WEIGHT[failure.kind]) * age)
-        place = _place(posts, failure.at)
-        weights[place] = max(weights.get(place, 0.0), weight)
+        kinds.setdefault(_place(posts, failure.at), set()).add(failure.kind)
     # Of posts that are not settled yet only those count that came back: the others may still.
-    sent = {place for place, at in enumerate(posts) if at >= posts[_place(posts, first)] and at <= now - SETTLED} if posts else set()
-    sent |= weights.keys()
+    begin = _place(posts, first)
+    sent = kinds.keys() | {place for place, at in enumerate(posts) if place >= begin and at <= now - SETTLED}
     days = len({failure.at // DAY for failure in run})
-    found = Score(None, days, first, last, len(sent), len(weights))
+    found = Score(None, days, first, last, len(sent), len(kinds))
     if days < FEWEST or last - first < SHORTEST:
         return found
-    share, number, period = sum(weights.values()) / len(sent), min(1.0, days / ENOUGH), min(1.0, (last - first) / LONG)
-    return Score(round(100 * share * number * period), days, first, last, len(sent), len(weights))
+    grown = min(1.0, (last - first) / OLD) if len(kinds) == len(sent) else 0.0
+    weights = [max(WEIGHT[kind] + (1 - WEIGHT[kind]) * grown for kind in some) for some in kinds.values()]
+    share, number, period = sum(weights) / len(sent), min(1.0, days / ENOUGH), min(1.0, (last - first) / LONG)
+    return replace(found, value=round(100 * share * number * period))
 
 
 def _place(posts: Sequence[int], at: int) -> int:
