@@ -37,7 +37,7 @@ import dns.query
 
 from kelou import config as configuration
 from kelou import database, postfixconf, secret, signing
-from kelou.i18n import _
+from kelou.i18n import _, language
 from kelou.models import Domain
 from kelou.refusal import BadData, Down, NotFound, NotPermitted
 
@@ -173,9 +173,8 @@ class Sandbox:
 def up(directory: Path) -> dict[str, Any]:
     """Start what does not run yet; make what there is not yet. Returns what sandbox.json says. Raises Refusal, with nothing new left running."""
     directory = directory.absolute()
+    require_place(directory)
     _require()
-    if not _PLAIN.fullmatch(str(directory)):
-        raise BadData(_("{directory}: Postfix wants a path without blanks and special characters").format(directory=directory))
     os.umask(0o022)  # Postfix's processes, as another user, go through folders that are made here
     directory.mkdir(parents=True, exist_ok=True)
     with _lock(directory), contextlib.ExitStack() as ports:
@@ -210,14 +209,26 @@ def status(directory: Path) -> tuple[dict[str, Any], dict[str, bool]]:
     return sandbox.state, {name: sandbox.process(name) is not None for name in PROCESSES}
 
 
+def require_place(directory: Path) -> None:
+    """Raises BadData unless there is a sandbox in that folder, or room for one: a folder of something else is never filled."""
+    directory = directory.absolute()
+    if not _PLAIN.fullmatch(str(directory)):
+        raise BadData(_("{directory}: Postfix wants a path without blanks and special characters").format(directory=directory))
+    there = {path.name for path in directory.iterdir()} if directory.exists() else set()
+    # The other two are there for a moment before it, and stay where that moment was the last.
+    if "sandbox.json" not in there and there - {".lock", ".sandbox.json"}:
+        raise BadData(_("{directory}: there is something else in it; name a new folder, or an empty one").format(directory=directory))
+
+
 def as_root() -> None:
-    """Let the command at hand go on as root, through sudo, where that takes no password or somebody is there to type it. Raises NotPermitted."""
+    """Let the command at hand go on as root and in this language (sudo may not keep the locale), through sudo, where that takes no password or
+    somebody is there to type it. Raises NotPermitted."""
     if os.geteuid() == 0:
         return
     sudo = shutil.which("sudo")
     if not sudo or not (sys.stdin.isatty() or subprocess.run([sudo, "-n", "true"], capture_output=True, check=False).returncode == 0):
         raise NotPermitted(_("a sandbox has a Postfix of its own, which root must start: run this as root, or as a user who may use sudo"))
-    os.execv(sudo, [sudo, "--", sys.executable, "-m", "kelou.admin.cli", *sys.argv[1:]])
+    os.execv(sudo, [sudo, "--", sys.executable, "-m", "kelou.admin.cli", "--lang", language(), *sys.argv[1:]])
 
 
 def _require() -> None:
@@ -312,6 +323,7 @@ def _write(path: Path, text: str) -> None:
 def _config(sandbox: Sandbox) -> str:
     directory = sandbox.directory
     tables: dict[str, dict[str, Any]] = {
+        "site": {"language": language()},
         "database": {"url": f"sqlite:///{directory}/kelou.db"},
         "secret": {"file": directory / "secret"},
         "postfix": {

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from kelou.i18n import _
+from kelou.refusal import BadData
 
 from . import sandbox
 from .command import Noun
@@ -16,7 +17,14 @@ from .run import Run
 sandboxes = Noun("sandbox")
 COMMANDS = (sandboxes,)
 
-DIRECTORY = click.argument("directory", metavar=_("DIR"), type=click.Path(file_okay=False, path_type=Path))
+def _named(ctx: click.Context, parameter: click.Parameter, value: str) -> Path:
+    """The folder. An empty argument is a variable that is not set in somebody's script, and never the folder at hand. Raises BadData."""
+    if not value.strip():
+        raise BadData(_("the name of the folder is empty"))
+    return Path(value)
+
+
+DIRECTORY = click.argument("directory", metavar=_("DIR"), type=click.Path(file_okay=False), callback=_named)
 
 
 def _tell(run: Run, state: dict[str, Any]) -> None:
@@ -30,9 +38,11 @@ def _tell(run: Run, state: dict[str, Any]) -> None:
 @click.pass_obj
 def up(run: Run, directory: Path) -> None:
     run.require_shell()
+    sandbox.require_place(directory)
     if run.dry_run:
         run.say(_("A sandbox would be started in {path}.").format(path=directory))
         return
+    sandbox.as_root()
     state = sandbox.up(directory)
     _tell(run, state)
     run.say(_("Use it with: kelou -c {path} …").format(path=state["config"]))

@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 from conftest import Sandbox, kelou, submit
 
+from kelou import i18n
+from kelou.admin import cli
 from kelou.admin import sandbox as sandbox_module
 from kelou.admin.sandbox import PROCESSES, Process
 
@@ -210,6 +212,58 @@ def test_odd_path(tmp_path: Path, name: str) -> None:
     done = kelou("sandbox", "up", str(tmp_path / name))
     assert done.returncode == 65
     assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("verb", ["up", "down", "status"])
+@pytest.mark.parametrize("name", ["", "  "])
+def test_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, name: str) -> None:
+    """An empty argument (a variable that is not set) is not the folder at hand."""
+    monkeypatch.chdir(tmp_path)
+    done = kelou("sandbox", verb, name)
+    assert (done.returncode, len(done.stderr.splitlines())) == (65, 1)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", [(), ("-n",)])
+def test_a_folder_of_something_else(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """A folder that has files and no sandbox (/etc/postfix, a checkout) is refused in one line, and stays as it is."""
+    (tmp_path / "main.cf").write_text("")
+    done = kelou("sandbox", "up", str(tmp_path), *arguments)
+    assert (done.returncode, len(done.stderr.splitlines())) == (65, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["main.cf"]
+
+
+@pytest.mark.parametrize("verb", ["up", "down"])
+def test_through_sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    """Who is not root goes on through sudo, in their language; a folder that can not be one is refused before a password is asked for."""
+    went: list[list[str]] = []
+
+    def execute(path: str, arguments: list[str]) -> None:
+        went.append(arguments)
+        raise SystemExit(0)
+
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "execv", execute)
+    monkeypatch.setattr(sandbox_module.shutil, "which", lambda name, **more: f"/usr/bin/{name}")
+    monkeypatch.setattr(sandbox_module.subprocess, "run", lambda *arguments, **more: subprocess.CompletedProcess(arguments, 0))
+    said = ["sandbox", verb, str(tmp_path / "new"), "--lang", "fr"]
+    monkeypatch.setattr(sys, "argv", ["kelou", *said])
+    monkeypatch.setenv("LANGUAGE", "en")
+    with i18n.speaking("en"), pytest.raises(SystemExit):
+        cli.call(said)
+    assert went == [["/usr/bin/sudo", "--", sys.executable, "-m", "kelou.admin.cli", "--lang", "fr", *said]]
+    (tmp_path / "file").touch()
+    assert cli.call(["sandbox", "up", str(tmp_path)]) == 65
+    assert len(went) == 1
+
+
+@pytest.mark.parametrize(("said", "locale", "language"), [((), "fr_FR.UTF-8", "fr"), ((), "C", "en"), (("--lang", "en"), "fr_FR.UTF-8", "en")])
+def test_language(place: Path, monkeypatch: pytest.MonkeyPatch, said: tuple[str, ...], locale: str, language: str) -> None:
+    """The site of a sandbox speaks the language of who starts it."""
+    monkeypatch.setenv("LC_ALL", locale)
+    assert kelou("sandbox", "up", str(place), *said).returncode == 0
+    done = kelou("-c", str(place / "kelou.toml"), "config", "get", "site.language", "--json")
+    assert json.loads(done.stdout)["value"] == language
 
 
 def test_pid_of_another(place: Path) -> None:
