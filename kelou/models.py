@@ -135,7 +135,9 @@ class Subscription(Base):
     id = LastingIdField()
     list = ForeignKeyField(MailingList, backref="subscriptions", on_delete="CASCADE")
     account = ForeignKeyField(Account, backref="subscriptions", on_delete="CASCADE")
-    mode = CharField(default="mail")  # mail, nomail, suspended (for bounces)
+    mode = CharField(default="mail")  # mail, digest, digestplain, nomail, suspended (for bounces)
+    suspended_from = BigIntegerField(null=True)  # holidays: nothing is sent from then
+    suspended_until = BigIntegerField(null=True)  # to then
     own_posts = BooleanField(default=True)
     posting = CharField(default="")  # "", hold, accept, refuse: over the list's policy
     since = BigIntegerField(default=now)
@@ -227,6 +229,17 @@ class Chunk(Base):
         indexes = ((("post", "number"), True),)
 
 
+class DigestPost(Base):
+    """A post that waits for its list's next digest, as it came but for what is the list's own to say."""
+
+    list = ForeignKeyField(MailingList, backref="digest_posts", on_delete="CASCADE")
+    post = ForeignKeyField(Post, unique=True, on_delete="CASCADE")
+    content = BlobField()
+
+    class Meta:
+        table_name = "digest_post"
+
+
 class HeldPost(Base):
     """A post that waits for a moderator, with its exact bytes."""
 
@@ -299,6 +312,20 @@ class Bounce(Base):
         indexes = ((("list", "account", "sent"), False),)
 
 
+class Template(Base):
+    """The text of a notice in a language that the site, or a list, has instead of the one that Kelou comes with."""
+
+    list = ForeignKeyField(MailingList, backref="templates", null=True, on_delete="CASCADE")
+    name = CharField()
+    language = CharField()
+    text = TextField()
+    changed = BigIntegerField(default=now)
+    changed_by = CharField()
+
+    class Meta:
+        indexes = ((("name", "language", "list"), False),)
+
+
 class Audit(Base):
     """Who did what, when, to what, and what was there before and after (JSON)."""
 
@@ -325,10 +352,12 @@ TABLES = (
     Block,
     Post,
     Chunk,
+    DigestPost,
     HeldPost,
     Token,
     CommandMail,
     Bounce,
+    Template,
     Audit,
 )
 __all__ = [*(t.__name__ for t in TABLES), "SQL", "TABLES", "Base", "db", "iso", "now"]

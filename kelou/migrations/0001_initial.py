@@ -162,6 +162,18 @@ def up(migrator: Any, db: Any) -> None:
 
     db.create_tables([CommandMail])
 
+    class DigestPost(Model):
+        list = ForeignKeyField(MailingList, on_delete="CASCADE")
+        post = ForeignKeyField(Post, unique=True, on_delete="CASCADE")
+        content = BlobField()
+
+        class Meta:
+            database = db
+            legacy_table_names = False
+            table_name = "digest_post"
+
+    db.create_tables([DigestPost])
+
     class Guest(Model):
         list = ForeignKeyField(MailingList, on_delete="CASCADE")
         account = ForeignKeyField(Account, on_delete="CASCADE")
@@ -280,6 +292,8 @@ def up(migrator: Any, db: Any) -> None:
         list = ForeignKeyField(MailingList, on_delete="CASCADE")
         account = ForeignKeyField(Account, on_delete="CASCADE")
         mode = CharField(default="mail")
+        suspended_from = BigIntegerField(null=True)
+        suspended_until = BigIntegerField(null=True)
         own_posts = BooleanField(default=True)
         posting = CharField(default="")
         since = BigIntegerField()
@@ -299,6 +313,22 @@ def up(migrator: Any, db: Any) -> None:
             indexes = ((("list", "account"), True),)
 
     db.create_tables([Subscription])
+
+    class Template(Model):
+        list = ForeignKeyField(MailingList, null=True, on_delete="CASCADE")
+        name = CharField()
+        language = CharField()
+        text = TextField()
+        changed = BigIntegerField()
+        changed_by = CharField()
+
+        class Meta:
+            database = db
+            legacy_table_names = False
+            table_name = "template"
+            indexes = ((("name", "language", "list"), False),)
+
+    db.create_tables([Template])
 
     class Token(Model):
         digest = CharField(unique=True)
@@ -321,6 +351,7 @@ def up(migrator: Any, db: Any) -> None:
 
 def down(migrator: Any, db: Any) -> None:
     migrator.migrate(migrator.drop_table("token"))
+    migrator.migrate(migrator.drop_table("template"))
     migrator.migrate(migrator.drop_table("subscription"))
     migrator.migrate(migrator.drop_table("role"))
     migrator.migrate(migrator.drop_table("pending_subscription"))
@@ -329,6 +360,7 @@ def down(migrator: Any, db: Any) -> None:
     migrator.migrate(migrator.drop_table("listmaster"))
     migrator.migrate(migrator.drop_table("held_post"))
     migrator.migrate(migrator.drop_table("guest"))
+    migrator.migrate(migrator.drop_table("digest_post"))
     migrator.migrate(migrator.drop_table("command_mail"))
     migrator.migrate(migrator.drop_table("chunk"))
     migrator.migrate(migrator.drop_table("bounce"))
