@@ -77,12 +77,19 @@ def resolve(recipient: str, config: Config) -> Destination | None:
         return Destination("distribute", None, domain, token) if token.isdecimal() and token.isascii() and len(token) < 19 else None
     name, dash, suffix = base.rpartition("-")
     function = FUNCTIONS.get(suffix)
+    if function == "bounces" and token and not _sent(token, config):
+        return None
     if function in WITH_TOKEN and token and not dash:  # where the name of the list would not fit before it, see ListView.sub
         return Destination(function, None, domain, written)
     if not dash or not function or (plus and (not token or function not in WITH_TOKEN)):
         return None
     found = directory.find(name, domain, config)
     return Destination(function, found, domain, written) if found else None
+
+
+def _sent(token: str, config: Config) -> bool:
+    """Whether a return-path may be one of ours: a token that we made, or an address in Postfix's plain form (XVERP), which anybody can make."""
+    return "=" in token or returnpath.read(secret.load(config), returnpath.BOUNCES, token) is not None
 
 
 def ours(recipient: str) -> bool:
