@@ -8,6 +8,7 @@ from typing import Any
 
 from . import listtype
 from .config import Config
+from .database import Prepared
 from .models import Domain, ListSetting, MailingList, OldName, now
 from .setting import SettingError
 
@@ -49,13 +50,13 @@ class ListView:
 def view(row: MailingList, config: Config) -> ListView:
     """The view of a row of the table."""
     own: dict[str, Any] = {}
-    for key, text in ListSetting.select(ListSetting.key, ListSetting.value).where(ListSetting.list == row).tuples():
+    for key, text in _SETTINGS(row.id):
         if key in listtype.SETTINGS:  # a setting of a later version is kept, and not looked at
             try:
                 own[key] = listtype.SETTINGS[key].read(text)
             except SettingError:
                 continue  # its type was narrowed since: the default serves
-    old = OldName.select(OldName.name, Domain.name).join(Domain).where(OldName.list == row, OldName.until > now()).tuples()
+    old = _OLD_NAMES(row.id, now())
     resolved = listtype.resolve(row.type, own, config)
     return ListView(
         id=row.id,
@@ -74,10 +75,8 @@ def view(row: MailingList, config: Config) -> ListView:
 
 def find(name: str, domain: str, config: Config) -> ListView | None:
     """The list of that name, or of that old name for as long as it answers. Names and domains are in lower case."""
-    row = (MailingList.select(MailingList, Domain).join(Domain).where(Domain.name == domain, MailingList.name == name)).first()
-    if row is None:
-        old = (OldName.select(OldName.list).join(Domain).where(Domain.name == domain, OldName.name == name, OldName.until > now())).first()
-        row = old and by_id(old.list_id)
+    found = _BY_NAME(name, domain) or _BY_OLD_NAME(name, domain, now())
+    row = by_id(found[0][0]) if found else None
     return view(row, config) if row else None
 
 
@@ -89,4 +88,15 @@ def by_id(list_id: int) -> MailingList | None:
 
 def domains() -> frozenset[str]:
     """The domains that lists live in."""
-    return frozenset(name for (name,) in Domain.select(Domain.name).tuples())
+    return frozenset(name for (name,) in _DOMAINS())
+
+
+_DOMAINS = Prepared(lambda: Domain.select(Domain.name))
+_SETTINGS = Prepared(lambda list_id: ListSetting.select(ListSetting.key, ListSetting.value).where(ListSetting.list == list_id))
+_OLD_NAMES = Prepared(
+    lambda list_id, time: OldName.select(OldName.name, Domain.name).join(Domain).where(OldName.list == list_id, OldName.until > time)
+)
+_BY_NAME = Prepared(lambda name, domain: MailingList.select(MailingList.id).join(Domain).where(Domain.name == domain, MailingList.name == name))
+_BY_OLD_NAME = Prepared(
+    lambda name, domain, time: OldName.select(OldName.list).join(Domain).where(Domain.name == domain, OldName.name == name, OldName.until > time)
+)

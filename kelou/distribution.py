@@ -24,19 +24,20 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from itertools import islice
+from typing import Any
 
 from peewee import IntegrityError
 
 from . import copies, maillog, outgoing, resolver
 from .config import Config
 from .copies import Copies, Person
-from .database import connection, transaction
+from .database import Prepared, connection, keep, transaction
 from .diagnosis import judge
 from .directory import ListView
 from .i18n import N_, _
+from .listfields import DROPPED
 from .message import Message
-from .models import Account, Bounce, Chunk, Post, Subscription, now
+from .models import Account, Bounce, Chunk, DigestPost, Post, Subscription, now
 from .pace import Pace
 from .reading import Reading
 from .reply import OK, Reply
@@ -45,6 +46,8 @@ from .secret import Secret
 from .submission import Outcome, Pool, Unavailable
 
 STALE = 3600  # seconds without a sign of life after which another handler's work is free; longer than any chunk may take
+
+DIGESTS = ("digest", "digestplain")  # modes in which posts are received together
 
 PATIENCE = 86400  # seconds that a post waits for the DNS of its author's domain; then it goes out in the list's name, before Postfix gives it up
 
@@ -56,13 +59,18 @@ def digest_of(content: bytes) -> str:
 
 def known(list_id: int, digest: str) -> bool:
     """Whether this delivery was accepted before. Needs a connection."""
-    return bool(Post.select(Post.id).where(Post.list == list_id, Post.digest == digest).exists())
+    return bool(_KNOWN(list_id, digest))
 
 
-def accept(the_list: ListView, reading: Reading, size: int, digest: str, queue_id: str, config: Config) -> None:
-    """Accept a post: from here on it goes to those who are subscribed now, whatever happens. Doing it twice does it once."""
-    if known(the_list.id, digest):
-        return
+def accept(
+    the_list: ListView, reading: Reading, size: int, digest: str, queue_id: str, config: Config, message: Message | None = None, mode: str = ""
+) -> None:
+    """Accept a post: from here on it goes to those who are subscribed now, whatever happens. Doing it twice does it once.
+
+    The `message` is kept too, for those who read digests. With a `mode` it is a digest itself, for who reads them in this form.
+    """
+    together = bool(the_list["digest"])
+    numbers = [number for (number,) in _SUBSCRIBED(the_list.id, reading.author_key, now(), mode or "mail", not mode and not together)]
     try:
         with transaction():
             post = Post.create(
@@ -74,37 +82,42 @@ def accept(the_list: ListView, reading: Reading, size: int, digest: str, queue_i
                 author=reading.author_key,
                 subject=reading.subject,
                 size=size,
+                recipients=len(numbers),
+                rewritten=False if mode else None,  # a digest has the list in From anyway
             )
-            post.recipients = _cut(post, _subscribed(the_list.id, reading.author_key), copies.chunk(the_list, config))
-            post.save(only=[Post.recipients])
-    except IntegrityError:  # another handler was faster
+            _cut(post, numbers, copies.chunk(the_list, config))
+            if message and together and _DIGEST_READER(the_list.id):
+                kept = copies.completed(message, post.message_id, post.received).without(DROPPED)
+                DigestPost.create(list=the_list.id, post=post, content=bytes(kept))
+    except IntegrityError:  # it was accepted before, or another handler was faster
         if not known(the_list.id, digest):
             raise
 
 
-def _subscribed(list_id: int, author_key: str) -> Iterator[int]:
-    """The subscriptions that get a post, ordered by domain, because Postfix then makes one delivery of many recipients."""
-    rows = (
+def _cut(post: Post, subscriptions: Sequence[int], size: int) -> None:
+    """Write the chunks, each under its first one's place."""
+    rows = [(post.id, start, _join(subscriptions[start : start + size])) for start in range(0, len(subscriptions), size)]
+    for some in range(0, len(rows), 100):
+        Chunk.insert_many(rows[some : some + 100], fields=[Chunk.post, Chunk.number, Chunk.subscriptions]).execute()
+
+
+def here(today: Any) -> Any:
+    """The condition that a subscriber is not on holiday."""
+    return Subscription.suspended_from.is_null() | (Subscription.suspended_from > today) | (Subscription.suspended_until <= today)
+
+
+_DIGEST_READER = Prepared(lambda list_id: Subscription.select(Subscription.id).where(Subscription.list == list_id, Subscription.mode.in_(DIGESTS)).limit(1))
+_KNOWN = Prepared(lambda list_id, digest: Post.select(Post.id).where(Post.list == list_id, Post.digest == digest))
+# Those that get a post, ordered by domain, because Postfix then makes one delivery of many recipients.
+_SUBSCRIBED = Prepared(
+    lambda list_id, author, today, mode, digests: (
         Subscription.select(Subscription.id)
         .join(Account)
-        .where(Subscription.list == list_id, Subscription.mode == "mail", (Account.key != author_key) | Subscription.own_posts)
+        .where(Subscription.list == list_id, (Subscription.mode == mode) | (Subscription.mode.in_(DIGESTS) & digests))
+        .where(here(today), (Account.key != author) | Subscription.own_posts)
         .order_by(Account.domain, Subscription.id)
     )
-    return (number for (number,) in rows.tuples().iterator())
-
-
-def _cut(post: Post, subscriptions: Iterable[int], size: int) -> int:
-    """Write the chunks; returns how many subscriptions there are."""
-    numbers, count, rows = iter(subscriptions), 0, list[tuple[int, int, str]]()
-    while some := list(islice(numbers, size)):
-        rows.append((post.id, count, _join(some)))  # by its first one's place
-        count += len(some)
-        if len(rows) == 100 or len(some) < size:
-            Chunk.insert_many(rows, fields=[Chunk.post, Chunk.number, Chunk.subscriptions]).execute()
-            rows.clear()
-    if rows:
-        Chunk.insert_many(rows, fields=[Chunk.post, Chunk.number, Chunk.subscriptions]).execute()
-    return count
+)
 
 
 class Distributor:
@@ -118,7 +131,7 @@ class Distributor:
         self._secret = site_secret
         self._pools = {name: Pool(config[name]) for name in ("postfix.reinjection", "postfix.personal")}
         self._connections = max(1, config["distribution.connections"])
-        self._helpers = ThreadPoolExecutor(max(1, self._connections - 1), "distribution")
+        self._helpers = ThreadPoolExecutor(max(1, self._connections - 1), "distribution", keep)
         self._pace = Pace(config, self.stopping)
         self._busy: set[int] = set()
         self._lock = threading.Lock()
@@ -194,8 +207,9 @@ class Distributor:
             yield self._take(post, queue_id)
         finally:
             try:
-                with transaction():
-                    Post.update(worker="").where(Post.id == post.id, Post.worker == self.worker).execute()
+                if post.state != "sent":
+                    with transaction():
+                        Post.update(worker="").where(Post.id == post.id, Post.worker == self.worker).execute()
             except Exception:
                 maillog.fault("not-released", message_id=post.message_id)  # free all the same: the name is ours, and we are not busy with it
             with self._lock:
@@ -245,8 +259,7 @@ class Distributor:
         if alone:
             flight.enter_context(work.airspace)
         with transaction():
-            ours = Post.update(claimed=now()).where(Post.id == post.id, Post.worker == self.worker).execute()
-            if not ours or not Chunk.update(state="flying").where(Chunk.id == chunk, Chunk.state == "waiting").execute():
+            if not _CLAIMED.count(now(), post.id, self.worker) or not _FLYING.count(chunk):
                 raise _NotOurs
 
     def _note(self, post: Post, chunk: int, people: Sequence[Person], outcome: Outcome) -> list[int]:
@@ -254,9 +267,7 @@ class Distributor:
         untaken = (place for place in range(len(people)) if place in outcome.deferred or not outcome.taken)
         left = [people[place].subscription for place in untaken if place not in outcome.refused]
         with transaction():
-            ours = Post.select().where(Post.id == post.id, Post.worker == self.worker).exists()
-            state = "waiting" if left else "done"
-            if not ours or not Chunk.update(state=state, subscriptions=_join(left)).where(Chunk.id == chunk, Chunk.state != "done").execute():
+            if not _LANDED.count("waiting" if left else "done", _join(left), chunk):
                 raise _NotOurs  # or the list was purged meanwhile
             for place, reply in outcome.refused.items():
                 account = people[place].account
@@ -264,21 +275,41 @@ class Distributor:
                     kind = judge(reply.status, reply.text)
                     Bounce.create(list=post.list_id, account=account, post=post.id, kind=kind, status=reply.status, detail=str(reply), sent=post.received)
             taken = len(people) - len(left) - len(outcome.refused)
-            counts = {"handed_over": Post.handed_over + taken, "doubtful": Post.doubtful + outcome.doubtful}
-            Post.update(claimed=now(), **counts).where(Post.id == post.id).execute()
+            if not _COUNTED.count(taken, outcome.doubtful, now(), post.id, self.worker):
+                raise _NotOurs
+            if not left:
+                self._end(post)
         return left
 
+    def _end(self, post: Post) -> bool:
+        """Call it done if nothing is left, in the transaction that noted the last of it."""
+        if _LEFT(post.id):
+            return False
+        if not Post.update(state="sent", finished=now(), worker="").where(Post.id == post.id, Post.worker == self.worker).execute():
+            raise _NotOurs
+        Chunk.delete().where(Chunk.post == post.id).execute()
+        post.state = "sent"
+        return True
+
     def _finish(self, the_list: ListView, post: Post) -> Reply:
-        with transaction():
-            if Chunk.select().where(Chunk.post == post.id, Chunk.state != "done").exists():
+        with transaction() if post.state != "sent" else connection():
+            if post.state != "sent" and not self._end(post):
                 return _later(_PUT_OFF)
-            mine = (Post.id == post.id, Post.worker == self.worker)
-            if not Post.update(state="sent", finished=now(), worker="").where(*mine).execute():
-                return _later(_BUSY)
-            Chunk.delete().where(Chunk.post == post.id).execute()
-            count, doubtful = Post.select(Post.handed_over, Post.doubtful).where(Post.id == post.id).tuples().get()
-        maillog.event("distributed", list=the_list.address, message_id=post.message_id, queue_id=post.queue_id, recipients=count, doubtful=doubtful or "")
+            count, doubtful = _SUMS(post.id)[0]
+        maillog.event("distributed", list=the_list.address, message_id=post.message_id, recipients=count, doubtful=doubtful or "")
         return OK
+
+
+_CLAIMED = Prepared(lambda time, post, worker: Post.update(claimed=time).where(Post.id == post, Post.worker == worker))
+_FLYING = Prepared(lambda chunk: Chunk.update(state="flying").where(Chunk.id == chunk, Chunk.state == "waiting"))
+_LANDED = Prepared(lambda state, left, chunk: Chunk.update(state=state, subscriptions=left).where(Chunk.id == chunk, Chunk.state != "done"))
+_COUNTED = Prepared(
+    lambda taken, doubtful, time, post, worker: Post.update(
+        handed_over=Post.handed_over + taken, doubtful=Post.doubtful + doubtful, claimed=time
+    ).where(Post.id == post, Post.worker == worker)
+)
+_LEFT = Prepared(lambda post: Chunk.select(Chunk.id).where(Chunk.post == post, Chunk.state != "done").limit(1))
+_SUMS = Prepared(lambda post: Post.select(Post.handed_over, Post.doubtful).where(Post.id == post))
 
 
 class _NotOurs(Exception):
@@ -356,25 +387,28 @@ class _Work:
 
 def _waiting(post: Post) -> list[int]:
     with connection():
-        rows = Chunk.select(Chunk.id).where(Chunk.post == post.id, Chunk.state == "waiting").order_by(Chunk.number).tuples()
-        return [number for (number,) in rows]
+        return [number for (number,) in _WAITING(post.id)]
 
 
 def _people(post: Post, chunk: int) -> list[Person]:
     """Those of a chunk who are still subscribed, at the addresses they have now."""
-    (text,) = Chunk.select(Chunk.subscriptions).where(Chunk.id == chunk).tuples().get()
-    numbers = _split(text)
+    numbers = _split(_CHUNK(chunk)[0][0])
     found: dict[int, Person] = {}
     for start in range(0, len(numbers), 1000):  # a limit of SQLite's on variables is 32,766
         rows = (
             Subscription.select(Subscription.id, Account.id, Account.address, Account.domain, Account.name)
             .join(Account)
-            .where(Subscription.id.in_(numbers[start : start + 1000]), Subscription.list == post.list_id, Subscription.mode == "mail")
+            .where(Subscription.id.in_(numbers[start : start + 1000]), Subscription.list == post.list_id)
+            .where(Subscription.mode.in_(["mail", *DIGESTS]), here(now()))  # who changed from one to the other would else get neither
         )
         # The local part goes out as spelled; the domain in the form that DNS and every server know.
         for number, account, address, domain, name in rows.tuples():
             found[number] = Person(number, account, f"{address.rpartition('@')[0]}@{domain}", name)
     return [found[number] for number in numbers if number in found]
+
+
+_WAITING = Prepared(lambda post: Chunk.select(Chunk.id).where(Chunk.post == post, Chunk.state == "waiting").order_by(Chunk.number))
+_CHUNK = Prepared(lambda chunk: Chunk.select(Chunk.subscriptions).where(Chunk.id == chunk))
 
 
 def _message_id(digest: str, domain: str) -> str:

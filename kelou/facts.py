@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import standing
 from .address import AddressError, parse
+from .database import Prepared
 from .directory import ListView
 from .message import Message
 from .models import Post
@@ -45,11 +46,15 @@ def _twin(list_id: int, reading: Reading, digest: str) -> str:
     """Whether a post with this Message-ID was distributed: `same` content, `other`, or empty for none."""
     if not reading.message_id:
         return ""
-    rows = Post.select(Post.digest, Post.fingerprint).where(Post.list == list_id, Post.message_id == reading.message_id).tuples()
-    earlier = dict(list(rows))
+    earlier = dict(_SAME_ID(list_id, reading.message_id))
     if not earlier or digest in earlier:
         return ""
     return "same" if reading.fingerprint in earlier.values() else "other"
+
+
+_SAME_ID = Prepared(
+    lambda list_id, message_id: Post.select(Post.digest, Post.fingerprint).where(Post.list == list_id, Post.message_id == message_id)
+)
 
 
 def _key(reverse_path: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 from dataclasses import dataclass
 
+from .database import Prepared
 from .models import Account, Block, Guest, Listmaster, Role, Subscription
 
 
@@ -21,12 +22,10 @@ class Standing:
 
 def of(list_id: int, key: str, *others: str) -> Standing:
     """The standing of the address with that key; the block list is asked about `others` (a reverse-path) too. Needs a connection."""
-    roles = {role for (role,) in Role.select(Role.role).join(Account).where(Role.list == list_id, Account.key == key).tuples()}
-    subscription = (
-        Subscription.select(Subscription.posting).join(Account).where(Subscription.list == list_id, Account.key == key).tuples().first()
-    )
+    roles = {role for (role,) in _ROLES(list_id, key)}
+    subscription = next(iter(_SUBSCRIPTION(list_id, key)), None)
     posting = subscription[0] if subscription else ""
-    if not subscription and Guest.select(Guest.id).join(Account).where(Guest.list == list_id, Account.key == key).exists():
+    if not subscription and _GUEST(list_id, key):
         posting = "accept"
     return Standing(
         owner="owner" in roles,
@@ -39,11 +38,18 @@ def of(list_id: int, key: str, *others: str) -> Standing:
 
 def blocked(list_id: int | None, *keys: str) -> str:
     """The first pattern of the site's or the list's block list that one of these addresses matches; empty if none."""
-    where = Block.list.is_null() | (Block.list == list_id) if list_id else Block.list.is_null()
-    for (pattern,) in Block.select(Block.pattern).where(where).order_by(Block.id).tuples():
+    for (pattern,) in _BLOCKS(list_id or 0):
         if any(matches(pattern, key) for key in keys if key):
             return str(pattern)
     return ""
+
+
+_ROLES = Prepared(lambda list_id, key: Role.select(Role.role).join(Account).where(Role.list == list_id, Account.key == key))
+_SUBSCRIPTION = Prepared(
+    lambda list_id, key: Subscription.select(Subscription.posting).join(Account).where(Subscription.list == list_id, Account.key == key)
+)
+_GUEST = Prepared(lambda list_id, key: Guest.select(Guest.id).join(Account).where(Guest.list == list_id, Account.key == key))
+_BLOCKS = Prepared(lambda list_id: Block.select(Block.pattern).where(Block.list.is_null() | (Block.list == list_id)).order_by(Block.id))
 
 
 def matches(pattern: str, key: str) -> bool:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from kelou import daemon, maillog, postqueue
+from kelou import daemon, database, maillog, postqueue
 from kelou.distribution import Distributor
 from kelou.sdnotify import notify
 
@@ -46,8 +46,8 @@ async def _serve(door: Door) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    handler = Handler(partial(deliver, door), ThreadPoolExecutor(BUSY, "delivery"))
-    maps = socketmap.Server(door.config, ThreadPoolExecutor(LOOKUPS, "socketmap"))
+    handler = Handler(partial(deliver, door), ThreadPoolExecutor(BUSY, "delivery", database.keep))
+    maps = socketmap.Server(door.config, ThreadPoolExecutor(LOOKUPS, "socketmap", database.keep))
     host = socket.gethostname()
     for name in (LMTP, MAP):
         Path(name).unlink(missing_ok=True)  # of one that was killed; the lock says that none lives

@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 from kelou import directory, maillog
 from kelou.address import AddressError, host
 from kelou.config import Config
-from kelou.database import connection
+from kelou.database import connection, keep
 from kelou.resolver import Dns
 from kelou.secret import Secret
 
@@ -63,7 +63,7 @@ class Site:
     keys: Path
     dns: Dns
     domains: Domains = field(default_factory=Domains)
-    threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(SESSIONS, "session"))
+    threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(SESSIONS, "session", keep))
 
     def apart(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do this in a thread of Python's own, and wait for it: all that leads to SQLite or cryptography.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -91,3 +93,71 @@ def test_a_purged_list_takes_its_posts_along(config: Config) -> None:
         Chunk.create(post=Post.create(list=the_list, digest="d"), number=0, subscriptions="1")
         the_list.delete_instance()
         assert Post.select().count() == Chunk.select().count() == 0
+
+
+def kept(do: Callable[[], object]) -> object:
+    """What that gives in a thread that keeps its connection."""
+    with ThreadPoolExecutor(1, initializer=database.keep) as threads:
+        return threads.submit(do).result()
+
+
+def test_a_kept_connection_is_the_same_next_time(config: Config) -> None:
+    """A daemon's thread opens one connection, and uses it block after block."""
+    database.migrate()
+
+    def look() -> bool:
+        with database.connection():
+            first = db.connection()
+        with database.connection():
+            return db.connection() is first
+
+    assert kept(look) is True
+
+
+def test_a_kept_connection_ends_with_what_goes_wrong(config: Config) -> None:
+    """After an exception the next block has a fresh connection."""
+    database.migrate()
+
+    def look() -> bool:
+        with pytest.raises(ZeroDivisionError), database.connection():
+            raise ZeroDivisionError
+        return bool(db.is_closed())
+
+    assert kept(look) is True
+
+
+def test_a_database_that_was_restored_is_seen(config: Config, tmp_path: Path) -> None:
+    """A file put in the place of the database is used from the next block on: nothing is written into one that is gone."""
+    database.migrate()
+    copy = tmp_path / "copy.db"
+    copy.write_bytes((tmp_path / "kelou.db").read_bytes())
+
+    def restore() -> int:
+        with database.transaction():
+            Domain.create(name="old.example")
+        with database.connection():
+            db.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        copy.rename(tmp_path / "kelou.db")
+        with database.transaction():
+            Domain.create(name="new.example")
+            return int(Domain.select().count())
+
+    assert kept(restore) == 1
+    with sqlite3.connect(tmp_path / "kelou.db") as connection:
+        assert connection.execute("SELECT name FROM domain").fetchall() == [("new.example",)]
+
+
+def test_a_prepared_query_takes_its_values(config: Config) -> None:
+    """Its SQL is made once; values go in where they belong, and rows come out as tuples."""
+    database.migrate()
+    find = database.Prepared(
+        lambda key, domain: Account.select(Account.id, Account.key).where(Account.key == key, Account.domain == domain, Account.name == "")
+    )
+    rename = database.Prepared(lambda name, key: Account.update(name=name).where(Account.key == key))
+    with database.transaction():
+        for key in ("a@x.example", "b@x.example"):
+            Account.create(address=key, key=key, domain="x.example")
+    with database.transaction():
+        assert [find(key, "x.example") for key in ("b@x.example", "c@x.example", "' OR 1=1")] == [[(2, "b@x.example")], [], []]
+        assert rename.count("Bob", "b@x.example") == 1
+        assert find("b@x.example", "x.example") == []

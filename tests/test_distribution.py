@@ -202,9 +202,7 @@ STEPS = (
     "commit",                                                                       # it is claimed
     "reply", "write", "reply",                                                      # a connection
     *(("write", "reply", "reply", "reply", "reply", "commit", "write", "reply", "commit")),  # a chunk of two: envelope, flying, content, noted
-    *(("write", "reply", "reply", "reply", "commit", "write", "reply", "commit")),           # a chunk of one
-    "commit",                                                                       # done
-    "commit",                                                                       # released
+    *(("write", "reply", "reply", "reply", "commit", "write", "reply", "commit")),           # a chunk of one, and done
 )  # fmt: skip
 
 
