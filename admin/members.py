@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
 from kelou import batch, membership, people
 from kelou.i18n import _, ngettext
 from kelou.people import Result
-from kelou.refusal import BadData
+from kelou.refusal import BadData, CannotCreate
 
 from . import output
 from .command import Noun
@@ -105,17 +106,18 @@ def add(ctx: click.Context, name: str, email: str, person: tuple[str, ...], sile
 @click.option("--sync", is_flag=True, help=_("Remove who is not in the file."))
 @click.option("--quiet", "silent", is_flag=True, help=_("Without a welcome."))
 @click.option("--force", is_flag=True, help=_("To a pending list too (listmasters)."))
-@click.option("--reject-file", type=click.Path(dir_okay=False, path_type=Path), help=_("Write the lines that did not get in there."))
+@click.option("--reject-file", type=click.Path(readable=False, path_type=Path), help=_("Write the lines that did not get in there."))
 @click.pass_context
 def import_(ctx: click.Context, name: str, file: str, sync: bool, silent: bool, force: bool, reject_file: Path | None) -> None:
     run: Run = ctx.obj
     data = read(file)
-    with run.list(name) as found:
+    with run.list(name) as found, contextlib.ExitStack() as stack:
         if sync:
             run.sure(_("Remove the subscribers of {list} that are not in {file}?").format(list=found.address, file=file))
+        rejects = stack.enter_context(_create(reject_file)) if reject_file and not run.dry_run else None
         report = batch.apply(run.config, run.actor, found, data, sync=sync, quiet=silent, dry_run=run.dry_run, force=force)
-    if reject_file and not run.dry_run:
-        reject_file.write_text("".join(line + "\n" for line in report.rejected), "utf-8", "surrogateescape")
+        if rejects:
+            rejects.writelines(line + "\n" for line in report.rejected)
     if run.json:
         counts = {key: getattr(report, key) for key in ("added", "already", "invalid", "blocked", "removed", "untold")}
         output.data(output.to_json(counts | {"lines": report.lines}))
@@ -123,6 +125,14 @@ def import_(ctx: click.Context, name: str, file: str, sync: bool, silent: bool, 
         _summary(run, report)
     if not report.complete:
         ctx.exit(1)
+
+
+def _create(path: Path) -> TextIO:
+    """A file to write, before anything is done whose outcome would then be lost. Raises CannotCreate."""
+    try:
+        return path.open("w", encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise CannotCreate(f"{path}: {error.strerror}") from error
 
 
 def _summary(run: Run, report: batch.Report) -> None:
@@ -178,7 +188,9 @@ def find(run: Run, email: str) -> None:
 @click.argument("new", metavar=_("NEW"))
 @click.pass_obj
 def move(run: Run, old: str, new: str) -> None:
-    with run.database() as config:
+    with run.site() as config:
+        if people.merges(old, new):
+            run.sure(_("There is somebody with the address {new} already. Make one person of the two? That can not be undone.").format(new=new))
         result = people.move(config, run.actor, old, new)
         tell(run, result)
 
@@ -199,7 +211,7 @@ def export(run: Run, name: str, as_csv: bool) -> None:
         writer.writerows({key: output.safe(str(value)) for key, value in row.items() if value is not None} for row in rows)
         output.data(text.getvalue().removesuffix("\n"))
     else:
-        output.data("\n".join(output.safe(f"{row['email']} {row['name']}".strip()) for row in rows))
+        output.data("\n".join(output.safe(batch.write(row["email"], row["name"])) for row in rows))
 
 
 def read(file: str) -> bytes:

@@ -135,14 +135,20 @@ def parse(data: bytes) -> Iterator[Line]:
 
 def _lines(data: bytes) -> Iterator[str]:
     """The lines as text. Each is decoded by itself: files that were put together from two have two encodings."""
-    for mark, encoding in ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")):
-        if data.startswith(mark):
-            data = data[2:].decode(encoding, "replace").encode("utf-8", "replace")
+    data = _narrow(data)
     at = len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0
     while at < len(data):
         end = _LINE_END.search(data, at)
         yield _decode(data[at : end.start() if end else None])
         at = end.end() if end else len(data)
+
+
+def _narrow(data: bytes) -> bytes:
+    """UTF-16, which says so at its beginning, as UTF-8; all else as it is."""
+    for mark, encoding in ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")):
+        if data.startswith(mark):
+            return data[2:].decode(encoding, "replace").encode("utf-8", "replace")
+    return data
 
 
 def _decode(line: bytes) -> str:
@@ -164,13 +170,13 @@ def _tidy(text: str) -> str:
 def _line(number: int, given: str, text: str, columns: _Columns | None) -> Line:
     if len(text) > LONGEST:
         return Line(number, given, error=_("longer than any line that names one person"))
-    email, name = (columns and _by_columns(text, columns)) or _cut(text)
+    email, name, certain = (columns and _by_columns(text, columns)) or _cut(text)
     try:
         address = parse_address(email)
     except AddressError as error:
         return Line(number, given, error=_(str(error)))
     name = clean_name(name) if name else ""
-    if "@" in name:
+    if "@" in name and not certain:
         if name.lower() == address.key:
             name = ""
         elif any(_is_address(word) for word in name.split()):
@@ -186,22 +192,34 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _cut(text: str) -> tuple[str, str]:
-    """The address and the name in a line, by its looks."""
+def _cut(text: str) -> tuple[str, str, bool]:
+    """The address and the name in a line, by its looks, and whether quotes say that the name is one, whatever stands in it."""
     angle = _ANGLE.fullmatch(text)
     if angle:
-        return angle["email"], angle["name"]
+        return angle["email"], angle["name"], _quoted(angle["name"].strip()) and angle["name"].count('"') == 2
     first = _FIRST.fullmatch(text)
     if first:
         rest = first["rest"].strip()
-        joined = " ".join(_csv(rest[1:], rest[0])) if rest.startswith((",", ";")) else rest
-        return first["email"], joined
+        if rest.startswith((",", ";")):
+            cells = _csv(rest[1:], rest[0])
+            return first["email"], " ".join(cells), '"' in rest and not any(map(_is_address, cells))
+        return first["email"], rest, _quoted(rest)
     for delimiter in ";\t,":  # the address in another column than the first
         cells = _csv(text, delimiter)
         places = [place for place, cell in enumerate(cells) if "@" in cell and " " not in cell]
         if len(places) == 1 and len(cells) > 1:
-            return cells.pop(places[0]), " ".join(cells)
-    return (text if text.startswith('"') else text.split()[0]), ""
+            return cells.pop(places[0]), " ".join(cells), False
+    return (text if text.startswith('"') else text.split()[0]), "", False
+
+
+def _quoted(name: str) -> bool:
+    return len(name) > 1 and name[0] == name[-1] == '"'
+
+
+def write(email: str, name: str) -> str:
+    """A line that `parse` reads as this person: `Email Name`, with quotes around a name that would else be read as something more."""
+    line = f"{email} {name}".strip()
+    return line if [read.name for read in parse(line.encode("utf-8", "replace"))] == [name] else '{} "{}"'.format(email, name.replace('"', '\\"'))
 
 
 def _csv(text: str, delimiter: str) -> list[str]:
@@ -232,11 +250,11 @@ def _plain(cell: str) -> str:
     return re.sub(r"[^a-z]", "", unicodedata.normalize("NFKD", cell).lower())
 
 
-def _by_columns(text: str, columns: _Columns) -> tuple[str, str] | None:
+def _by_columns(text: str, columns: _Columns) -> tuple[str, str, bool] | None:
     cells = _csv(text, columns.delimiter)
     if not 0 <= columns.email < len(cells) or "@" not in cells[columns.email] or "<" in cells[columns.email]:
         return None  # not a line as the first one announced: go by its looks
-    return cells[columns.email], " ".join(cells[place] for place in columns.names if place < len(cells))
+    return cells[columns.email], " ".join(cells[place] for place in columns.names if place < len(cells)), True
 
 
 # Subscribing.
@@ -254,7 +272,10 @@ def apply(
     force: bool = False,
     source: str = "import",
 ) -> Report:
-    """Subscribe everybody in the file, in one transaction; with `sync` remove who is not in it. A file without one good line never syncs (BadData)."""
+    """Subscribe everybody in the file, in one transaction; with `sync` remove who is not in it. A file that is no text is refused, and one without a good
+    line never syncs (BadData)."""
+    if b"\0" in _narrow(data):  # in no text of any encoding that we read, and in every spreadsheet, archive and picture
+        raise BadData(_("this is no text; save it as text or CSV first"))
     lines = list(parse(data))
     if sync and not any(line.address for line in lines):
         raise BadData(_("there is no address in it: nobody is removed on the word of an empty file"))

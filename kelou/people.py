@@ -376,6 +376,13 @@ def move(config: Config, actor: Actor, old: str, new: str) -> Result:
     return Result(str(target), "merged" if other else "moved")
 
 
+def merges(old: str, new: str) -> bool:
+    """Whether `move` would make one of two people whom we know."""
+    keys = {read_address(old).key, read_address(new).key}
+    with connection():
+        return len(keys) == 2 and Account.select().where(Account.key << keys).count() == 2
+
+
 def _merge(old: Account, new: Account) -> None:
     """Everything of one account goes to the other, which keeps what it has: its own subscription says how it wants its mail."""
     for model, unique in ((Subscription, ("list",)), (Role, ("list", "role")), (Listmaster, ())):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from database_fixture import DOMAIN, SHELL, audited, open_list, open_site, person
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from peewee import IntegrityError
 from smtppeer import Peer
@@ -66,6 +66,9 @@ JANE = ("jane@example.org", "Jane Doe")
         pytest.param("Jane;Doe;jane@example.org", JANE, id="the address last"),
         pytest.param("Jane Doe,jane@example.org", JANE, id="name first, comma"),
         pytest.param("jane@example.org Doe, Jane", ("jane@example.org", "Doe, Jane"), id="a comma in the name"),
+        pytest.param('jane@example.org "Jane (jane@work.example)"', ("jane@example.org", "Jane (jane@work.example)"), id="an address in a quoted name"),
+        pytest.param('jane@example.org,"Jane, jane@work.example"', ("jane@example.org", "Jane, jane@work.example"), id="an address in a quoted cell"),
+        pytest.param('"Jane jane@work.example" <jane@example.org>', ("jane@example.org", "Jane jane@work.example"), id="and before angle brackets"),
         pytest.param("jane@example.org,", ("jane@example.org", ""), id="a comma at the end"),
         pytest.param("Jane.Doe+Tag@Example.ORG Jane Doe", ("Jane.Doe+Tag@Example.ORG", "Jane Doe"), id="the spelling stays"),
         pytest.param('"jane doe"@example.org', ('"jane doe"@example.org', ""), id="a quoted local part"),
@@ -88,7 +91,8 @@ def test_a_line(line: str, person: tuple[str, str]) -> None:
     "line",
     [
         "Jane Doe", "jane", "jane@", "@example.org", "jane@example", "jane@@example.org", "jane doe@example.org", "<jane>", "<>", "a@b.org, c@d.org",
-        "Jane <a@b.org>, John <c@d.org>", "a@b.org c@d.org", "a@b.org <c@d.org>", ";;;", ",", '"', "jane@exa\0mple.org", "jane@example.org" + "x" * 3000, "\x1b[2J",
+        "Jane <a@b.org>, John <c@d.org>", "a@b.org c@d.org", "a@b.org <c@d.org>", '"a@b.org","c@d.org"', '"A" <a@b.org>, "B" <c@d.org>',
+        ";;;", ",", '"', "jane@exa\0mple.org", "jane@example.org" + "x" * 3000, "\x1b[2J",
     ],
 )  # fmt: skip
 def test_a_broken_line(line: str) -> None:
@@ -133,12 +137,27 @@ def test_two_encodings_in_one_file() -> None:
         pytest.param("# export\n\nCourriel;Tél\njane@example.org;0612\n", [("jane@example.org", "")], id="after a comment"),
         pytest.param("Email Nom Prénom\njane@example.org Jane Doe\n", [JANE], id="the classic form"),
         pytest.param("email\njane@example.org\n", [("jane@example.org", "")], id="one column"),
+        pytest.param(
+            "email,name\njane@example.org,Jane jane@work.example\n", [("jane@example.org", "Jane jane@work.example")], id="an address in the column of names"
+        ),
         pytest.param("email,name\nJane Doe <jane@example.org>\n", [JANE], id="a line that keeps to nothing"),
     ],
 )
 def test_column_names(data: str, people: list[tuple[str, str]]) -> None:
     """A first line of column names is nobody, and says which cells matter."""
     assert [(str(line.address), line.name) for line in parse(data.encode())] == people
+
+
+@given(st.text(st.sampled_from("ab \"'\\@.<>,;()#é") | st.characters(codec="utf-8"), max_size=200))
+@example("Ann ann@work.example")
+@example("Ann <ann@work.example>")
+@example("ann@work.example")
+@example(", Ann")
+def test_what_is_written_is_read_back(text: str) -> None:
+    """A line that export writes is read as the person it is of, whatever their name."""
+    name = people.clean_name(text)
+    if name == people.clean_name(f'"{name}"') and "\\" not in name:
+        assert [(str(line.address), line.name, line.error) for line in parse(batch.write("jane@example.org", name).encode())] == [("jane@example.org", name, "")]
 
 
 @given(st.binary(max_size=300))
@@ -230,13 +249,22 @@ def test_sync_removes_who_is_not_in_the_file(config: Config, amis: ListView) -> 
     assert [(row["email"], row["mode"]) for row in people.subscribers(amis)] == [("b@example.org", "nomail"), ("d@example.org", "mail")]
 
 
-@pytest.mark.parametrize("data", [b"", b"\n\n", b"# nobody\n", b"broken\nlines\n", b"\x00\xff"])
+@pytest.mark.parametrize("data", [b"", b"\n\n", b"# nobody\n", b"broken\nlines\n", b"\x80\xff"])
 def test_sync_never_removes_everybody(config: Config, amis: ListView, data: bytes) -> None:
     """A file without one address is a mistake, not the wish to empty the list."""
     people.subscribe(config, SHELL, amis, "a@example.org")
     with pytest.raises(BadData, match="nobody is removed"):
         batch.apply(config, SHELL, amis, data, sync=True)
     assert emails(amis) == ["a@example.org"]
+
+
+@pytest.mark.parametrize("data", [b"PK\3\4\0\0\n\n" * 1000, b"a@example.org\n\x89PNG\0", "a@example.org\n".encode("utf-16-le")], ids=["archive", "picture", "UTF-16"])
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_what_is_no_text_is_refused(config: Config, amis: ListView, data: bytes, dry_run: bool) -> None:
+    """A spreadsheet or an archive is one refusal, and not a thousand lines that name nobody."""
+    with pytest.raises(BadData, match="no text"):
+        batch.apply(config, SHELL, amis, data, dry_run=dry_run)
+    assert emails(amis) == []
 
 
 def test_a_dry_run_tells_all_and_does_nothing(tmp_path: Path) -> None:

@@ -327,6 +327,44 @@ def test_a_member_as_json(garden: Kelou) -> None:
     assert [row["result"] for row in garden.good("member", "remove", "garden", "bell@example.org", "who@example.org")] == ["removed", "absent"]
 
 
+@pytest.mark.parametrize("place", ["nowhere/rejects", "."])
+def test_a_reject_file_that_can_not_be_written_is_73(garden: Kelou, place: str) -> None:
+    """It is opened before anything is done: then nothing is."""
+    (garden.folder / "people").write_text("a@example.org\nbroken\n")
+    assert garden("member", "import", "garden", garden.folder / "people", "--reject-file", garden.folder / place).code == 73
+    assert (garden.good("member", "list", "garden"), len(garden.err.splitlines())) == ([], 0)
+    assert garden("member", "import", "garden", garden.folder / "people", "--reject-file", garden.folder / "rejects").code == 1
+    assert (garden.folder / "rejects").read_text() == "broken\n"
+
+
+def test_two_people_are_made_one_only_by_who_is_sure(garden: Kelou) -> None:
+    """A move to an address that somebody has needs -y, or a yes at a terminal; to a new one, or another spelling, it does not."""
+    for who in ("a", "b"):
+        garden.good("member", "add", "garden", f"{who}@example.org")
+    assert garden("member", "move", "a@example.org", "B@example.org").code == 77
+    assert len(garden.good("member", "list", "garden")) == 2
+    assert garden.good("-n", "member", "move", "a@example.org", "b@example.org")["result"] == "merged"
+    assert garden.good("member", "move", "a@example.org", "A@example.org")["result"] == "moved"
+    assert garden.good("member", "move", "a@example.org", "c@example.org")["result"] == "moved"
+    assert garden("member", "move", "gone@example.org", "b@example.org").code == 67
+    assert garden("--by", "olga@example.org", "-y", "member", "move", "c@example.org", "b@example.org").code == 77
+    assert garden.good("-y", "member", "move", "c@example.org", "b@example.org")["result"] == "merged"
+
+
+@pytest.mark.parametrize("form", [[], ["--csv"]], ids=["lines", "csv"])
+def test_what_export_writes_import_reads(garden: Kelou, form: list[str]) -> None:
+    """Names with an @, a comma or quotes in them too."""
+    names = {"a@example.org": "Ann (ann@work.example)", "b@example.org": "bob@work.example", "c@example.org": "Cy, \"the\" Old", "d@example.org": ""}
+    for email, name in names.items():
+        garden.good("member", "add", "garden", email, name)
+    (garden.folder / "people").write_text(garden("member", "export", "garden", *form).out)
+    garden.good("list", "create", "orchard", "--owner", "olga@example.org", "--type", "discussion", "--subject", "x")
+    for email in names:
+        garden.good("member", "move", email, email.replace("example.org", "old.example"))
+    assert garden.good("member", "import", "orchard", garden.folder / "people")["added"] == len(names)
+    assert {row["email"]: row["name"] for row in garden.good("member", "list", "orchard")} == names
+
+
 def test_a_blocked_address_is_a_negative_answer(garden: Kelou) -> None:
     """Who is on the block list is not added, with exit 1."""
     garden.good("block", "add", "@spam.example", "--reason", "spam")
