@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from kelou import config, listtype, policy
+from kelou import config, lifecycle, listtype, policy
 from kelou.i18n import LANGUAGES, N_, _, speaking
 from kelou.policy import Action
 from kelou.setting import Setting
@@ -70,7 +70,9 @@ def configuration() -> str:
 def list_settings() -> str:
     """The lists' settings, and the types."""
     intro = _("Set with `kelou list set LIST KEY=VALUE`. A list's value is its own, else its type's, else the default.")
-    lines = [MADE, "", "# " + _("Settings of a list"), "", intro, "", *_table(listtype.SETTINGS.values()), "", "## " + _("Types"), ""]
+    lines = [MADE, "", "# " + _("Settings of a list"), "", intro, "", *_table(listtype.SETTINGS.values()), ""]
+    lines += ["## " + _("What each list has of its own"), "", _("Set in the same way. No type sets these, and `kelou list unset` does not take them away."), ""]
+    lines += [*_table(lifecycle.PROPERTIES.values()), "", "## " + _("Types"), ""]
     lines += _head(_("type"), _("meant for"), _("sets"))
     for name, preset in listtype.TYPES.items():
         lines.append(f"| {name} | {_(listtype.TITLES[name])} | {_preset(preset)} |")

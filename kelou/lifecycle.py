@@ -448,7 +448,10 @@ def _setting(key: str) -> Setting:
 def _read(values: Mapping[str, str]) -> dict[str, Any]:
     """The values of settings and properties, read and checked. Raises BadData."""
     try:
-        return {key: _setting(key).read(text) for key, text in values.items()}
+        read = {key: _setting(key).read(text) for key, text in values.items()}
+        for key, found in read.items():
+            listtype.require_placeholders(key, found)
+        return read
     except SettingError as error:
         raise BadData(str(error)) from error
 

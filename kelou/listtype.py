@@ -5,18 +5,40 @@ A list's value of a setting is its own, else its type's, else the default here. 
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from . import headerrule
 from .config import Config
-from .i18n import LANGUAGES, N_
-from .setting import ADDRESS, BOOL, DURATION, INT, LINE, LINES, SIZE, TEXT, Kind, Setting, choice, table
+from .i18n import LANGUAGES, N_, _
+from .setting import ADDRESS, BOOL, DURATION, INT, LINE, LINES, SIZE, TEXT, Kind, Setting, SettingError, choice, table
 
 WISH = choice("refuse", "hold", "accept")
 HEADER_RULES = Kind("header rules", N_("lines such as: hold X-Mailer: BulkMaster"), lambda v: v if isinstance(v, tuple) else headerrule.parse(v), headerrule.show)
 POST = ("anyone", "subscribers", "subscribers-others-held", "subscribers-held", "moderators", "moderated", "owners", "closed")
 DELIVERY = ("shared", "verp", "personal")
+
+PLACEHOLDERS = ("list", "address", "subject", "unsubscribe", "email", "name")  # what is filled in, in the tag and the footer
+
+
+def _tag(value: Any) -> str:
+    """A tag without the brackets that people write around it: the subject gets them anyway."""
+    text: str = LINE.read(value)
+    inner = text[1:-1]
+    return inner.strip() if text == f"[{inner}]" and not {"[", "]"} & set(inner) else text
+
+
+def _hours(value: Any) -> int:
+    seconds: int = DURATION.read(value)
+    if seconds < 3600:
+        raise ValueError
+    return seconds
+
+
+TAG = Kind("line", LINE.says, _tag)
+HOURS = Kind("duration", N_("a time of at least an hour, such as 12h, 14d or 2w"), _hours, DURATION.show)
 
 FOOTER = N_("-- \n{subject}\nTo unsubscribe: {unsubscribe}")
 
@@ -41,7 +63,7 @@ SETTINGS = table([
         "Rules on header fields, one a line: refuse, hold or accept, then FIELD: PATTERN, where PATTERN is a text, /a regular expression/ or *.")),
     Setting("spam", WISH, "hold", N_("What happens to a post that a spam filter (SpamAssassin, rspamd) marked.")),
     Setting("held_notices", choice("each", "daily"), "each", N_("Whether moderators are told of each held post, or once a day of all.")),
-    Setting("held_for", DURATION, 15 * 86400, N_("How long a held post waits for a moderator; then it is dropped, and an authenticated author told.")),
+    Setting("held_for", HOURS, 15 * 86400, N_("How long a held post waits for a moderator; then it is dropped, and an authenticated author told.")),
     Setting("automatic", choice("refuse", "accept"), "refuse", N_("What happens to mail that a program wrote.")),
     Setting("max_recipients", INT, 10, N_("How many addresses To and Cc may name together; 0: any number.")),
     Setting("too_many_recipients", WISH, "hold", N_("What happens to a post that names more.")),
@@ -50,7 +72,7 @@ SETTINGS = table([
     Setting("attachments", WISH, "accept", N_("What happens to a post with attachments.")),
     Setting("refused_types", LINES, (), N_("Files that are refused, by type or ending: application/zip, video/*, .exe.")),
     Setting("max_size", SIZE, 5 * 1024**2, N_("The largest post, with its header.")),
-    Setting("subject_tag", LINE, "", N_("Put before the subject in brackets; {list} is the list's name. Empty: the subject stays, and the author's signature with it.")),
+    Setting("subject_tag", TAG, "", N_("Put before the subject in brackets; {list} is the list's name. Empty: the subject stays, and the author's signature with it.")),
     Setting("footer", TEXT, "", N_(
         "Put below each post; {list}, {address}, {subject} and {unsubscribe} are filled in, and {email} and {name} where delivery is personal. "
         "Empty: the post stays, and the author's signature with it.")),
@@ -100,6 +122,18 @@ TITLES: Mapping[str, str] = {
     "hotline": N_("Anyone may write, programs too; a team receives."),
     "confidential": N_("Only subscribers write; the rest is refused."),
 }
+
+
+def require_placeholders(key: str, value: Any) -> None:
+    """Raises SettingError for a word in braces that would not be filled in, and go out as it is to everybody."""
+    if key not in ("subject_tag", "footer"):
+        return
+    for word in re.findall(r"\{(\w+)\}", value):
+        if word not in PLACEHOLDERS:
+            near = difflib.get_close_matches(word.lower(), PLACEHOLDERS, 1, 0.5)
+            hint = _("did you mean {key}?").format(key=f"{{{near[0]}}}") + " " if near else ""
+            known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+            raise SettingError(_("{key}: {word} is not filled in; {hint}those that are: {known}").format(key=key, word=f"{{{word}}}", hint=hint, known=known))
 
 
 # Settings whose default is the site's to choose.

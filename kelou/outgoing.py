@@ -15,12 +15,12 @@ from .encoding import within_line_length
 from .footer import with_footer
 from .i18n import _, speaking
 from .listfields import command, with_list_fields
-from .listtype import FOOTER
+from .listtype import FOOTER, PLACEHOLDERS
 from .message import Message, field
 from .resolver import Dns, Trouble
 from .subject import tagged
 
-_PLACEHOLDER = re.compile(r"\{(list|address|subject|unsubscribe|email|name)\}")
+_PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,8 @@ def test_a_list_setting_reads_what_people_write(key: str, given: Any, value: Any
         ("post", "nobody"),
         ("reply_to_address", "jane"),
         ("subject_tag", "two\nlines"),
+        ("held_for", "0"),
+        ("held_for", "59m"),
         ("footer", "\x1b[2J"),
         ("header_rules", "hold X-Mailer: /(/"),
         ("header_rules", "drop X: y"),

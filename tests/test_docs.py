@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kelou import command, destination, listtype
+from kelou import command, destination, lifecycle, listtype
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("cli.md", "configuration.md", "list-settings.md", "rules.md", "kelou.toml.sample")
@@ -37,6 +37,12 @@ def test_a_page_is_as_the_code_says(made: Path, page: str) -> None:
 def test_the_command_line_is_described(needle: str) -> None:
     """What cli.md promises is in the page, so that an empty tree can not pass for one."""
     assert needle in (ROOT / "docs" / "cli.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("key", [*listtype.SETTINGS, *lifecycle.PROPERTIES])
+def test_all_that_can_be_set_is_in_the_page(key: str) -> None:
+    """docs/list-settings.md has a row for each word that `kelou list set` takes."""
+    assert f"\n| `{key}` |" in (ROOT / "docs" / "list-settings.md").read_text("utf-8")
 
 
 def test_every_rule_is_in_the_table_in_order() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -306,6 +307,34 @@ def test_settings_all_or_none(config: Config) -> None:
             lifecycle.set_values(config, SHELL, the_list, {"post": "owners", "subject": "Other", **wrong})
         again = lifecycle.find_list(config, "amis")
         assert (again["post"], again.subject) == ("subscribers", "Friends")
+
+
+def test_a_tag_has_one_pair_of_brackets(config: Config) -> None:
+    """Those around the whole tag are the ones that the subject gets anyway."""
+    tags = {"[{list}]": "{list}", "[ Les Amis ]": "Les Amis", "[a] [b]": "[a] [b]", "{list}": "{list}", "[]": "", "[x": "[x"}
+    for given, kept in tags.items():
+        assert lifecycle.set_values(config, SHELL, open_list(config) if given == "[{list}]" else _found(config), {"subject_tag": given}).list["subject_tag"] == kept
+
+
+def _found(config: Config) -> ListView:
+    return lifecycle.find_list(config, "amis")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        pytest.param({"footer": "Leave: {unsubcribe}"}, "{unsubcribe} is not filled in; did you mean {unsubscribe}?", id="misspelt"),
+        pytest.param({"subject_tag": "[{List}]"}, "did you mean {list}?", id="in capitals"),
+        pytest.param({"footer": "{foo} {list}"}, "{foo} is not filled in; those that are: {list}, {address},", id="nothing like it"),
+    ],
+)
+def test_a_word_in_braces_that_is_not_filled_in(config: Config, values: dict[str, str], said: str) -> None:
+    """It would go out as it is, to everybody: it is refused, with the nearest there is; other braces are the owner's own."""
+    the_list = open_list(config)
+    with pytest.raises(BadData, match=re.escape(said)):
+        lifecycle.set_values(config, SHELL, the_list, values)
+    kept = "{} { x } {{list}} {name}"
+    assert lifecycle.set_values(config, SHELL, the_list, {"footer": kept}).list["footer"] == kept
 
 
 def test_settings_over_the_types(config: Config) -> None:
