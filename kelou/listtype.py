@@ -83,6 +83,8 @@ SETTINGS = table([
         "Whether posts go out with the list in From, and their author in Reply-To: needed (where the author's domain would have them refused otherwise), "
         "always, never, refuse (such posts are not taken).")),
     Setting("own_posts", BOOL, True, N_("Whether new subscribers receive their own posts.")),
+    Setting("digest", DURATION, 86400, N_("How often those who read digests get one, if there were posts; 0: there are no digests, and they get each post.")),
+    Setting("digest_size", SIZE, 300 * 1024, N_("The size of the posts together from which on a digest goes out before its time.")),
     Setting("delivery", choice(*DELIVERY), "shared", N_(
         "How copies are made: shared (one for all), verp (the same, with a return-path for each subscriber, so that bounces say whose they are), "
         "personal (one for each, with a link of their own to unsubscribe)."), owner=False),

@@ -391,7 +391,7 @@ def approved(number: int, config: Config) -> tuple[ListView, Message, str] | Non
         the_list = directory.view(held.list, config)
         content = bytes(held.content)
     message = Message.parse(content)
-    distribution.accept(the_list, read(message), len(content), held.digest, held.queue_id, config)
+    distribution.accept(the_list, read(message), len(content), held.digest, held.queue_id, config, message)
     return the_list, message, held.digest
 
 

@@ -102,7 +102,7 @@ def _post(door: Door, destination: Destination, envelope: Envelope, content: byt
     values["message_id"] = known.reading.message_id if known.reading else ""
     if decision.action is Action.ACCEPT and known.reading:
         maillog.event("accepted", **values)
-        distribution.accept(the_list, known.reading, known.size, digest, envelope.queue_id, door.config)
+        distribution.accept(the_list, known.reading, known.size, digest, envelope.queue_id, door.config, message)
         return door.distributor.hand_over(the_list, message, digest, envelope.queue_id)
     if decision.action is Action.DISCARD:
         maillog.event("discarded", **values)
