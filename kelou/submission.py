@@ -27,8 +27,8 @@ TURN = 500  # commands in one write: their replies must fit into our receive buf
 IDLE = 60  # seconds that a connection is kept for the next post
 KEPT = 8  # connections that are kept
 
-# An address with a letter that is not ASCII, in the header: such a message needs SMTPUTF8. Other 8-bit header text has always travelled without.
-_UTF8_ADDRESS = re.compile(rb"[\x80-\xff][^\s<>,;]*@|@[^\s<>,;]*[\x80-\xff]")
+# The words of a header: one with an @ and a letter that is not ASCII is an address that needs SMTPUTF8. Other 8-bit text has always travelled without.
+_WORD = re.compile(rb"[^\s<>,;]+")
 _NOBODY = Reply(554, "5.5.1", "No valid recipients")
 _STATUS = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})\s*")
 
@@ -73,6 +73,10 @@ def wire(content: bytes) -> bytes:
     """The message as it goes behind DATA: in lines, dots doubled, the final dot (RFC 5321 section 4.5.2)."""
     stuffed = lines(content).replace(b"\r\n.", b"\r\n..")
     return (b"." if stuffed.startswith(b".") else b"") + stuffed + b".\r\n"
+
+
+def _utf8_address(header: bytes) -> bool:
+    return not header.isascii() and any(b"@" in word and not word.isascii() for word in _WORD.findall(header))
 
 
 class Connection:
@@ -163,7 +167,7 @@ class Connection:
         if "SMTPUTF8" not in self._offers:
             return False, dict.fromkeys(strange, Reply(553, "5.6.7", "The mail server does not take addresses that are not ASCII"))
         header = content[: content.find(b"\r\n\r\n") + 1 or len(content)]
-        return bool(strange or not reverse_path.isascii() or _UTF8_ADDRESS.search(header)), {}
+        return bool(strange or not reverse_path.isascii() or _utf8_address(header)), {}
 
     def _commands(self, commands: Sequence[str]) -> list[Reply]:
         """Their replies; written a turn at a time, or one by one to a server that wants it so."""

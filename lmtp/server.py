@@ -31,6 +31,7 @@ _PATH = re.compile(r"\s*<((?:\"(?:[^\"\\]|\\.)*\"|[^\">])*)>\s*(.*)", re.DOTALL)
 # RFC 2034 section 4 wants an enhanced status code in every reply but the greeting's and LHLO's; aiosmtpd has none.
 _STATUS = {"221 ": "2.0.0", "500 ": "5.5.2", "501 ": "5.5.4", "502 ": "5.5.1", "503 ": "5.5.1", "555 ": "5.5.4"}
 _HAS_STATUS = re.compile(r"[245][0-9]{2} [245]\.")
+_END = b"\r\n.\r\n"
 _XTEXT = re.compile(r"\+([0-9A-F]{2})")
 
 Deliver = Callable[[Envelope, bytes], reply.Reply]
@@ -108,6 +109,27 @@ class Server(LMTP):
             if value.upper() not in ("[UNAVAILABLE]", "[TEMPUNAVAIL]"):
                 self.forwarded[name.upper()] = unquote(value)
         await self.push("250 2.0.0 OK")
+
+    async def smtp_DATA(self, arg: str | None) -> None:
+        """As aiosmtpd's, but for the reading: that makes an object of every line, and a message of some megabytes may have millions."""
+        if await self.check_helo_needed():
+            return
+        assert self.envelope is not None
+        if not self.envelope.rcpt_tos:
+            await self.push("503 Error: need RCPT command")
+            return
+        if arg:
+            await self.push("501 Syntax: DATA")
+            return
+        await self.push("354 End data with <CR><LF>.<CR><LF>")
+        data = bytearray(b"\r\n")  # for the first line is one, too
+        while not data.endswith(_END):
+            data += await self._reader.readuntil(_END[2:])
+        # RFC 5321 section 4.5.2: a dot at the start of a line is not the message's.
+        self.envelope.content = bytes(data[:-3].replace(b"\r\n.", b"\r\n")[2:])
+        status = await self._call_handler_hook("DATA")
+        self.envelope = self._create_envelope()
+        await self.push(status)
 
     async def push(self, status: AnyStr) -> None:
         """Send a reply line, with an enhanced status code."""
