@@ -54,24 +54,31 @@ def maintain(config: Config) -> dict[str, int]:
         with connection():
             row = directory.by_id(number)
             view = directory.view(row, config) if row else None
-        if view:
-            look_after(config, view, counts)
+        if view and look_after(config, view, counts):
             with transaction():
                 MailingList.update(bounces_checked=now()).where(MailingList.id == number).execute()
     return counts
 
 
-def look_after(config: Config, the_list: ListView, counts: dict[str, int]) -> None:
-    """Do what is due for the subscribers of one list, and tell who has to know."""
+def look_after(config: Config, the_list: ListView, counts: dict[str, int]) -> bool:
+    """Do what is due for the subscribers of one list, and tell who has to know. False if Postfix does not answer: the rest is done at the next look."""
     limits = Limits(the_list["bounce_tell"], the_list["bounce_stop"], the_list["bounce_action"], the_list["bounce_keep"])
     with connection():
         cases = _cases(the_list, limits)
         held_back = _held_back(the_list, cases)
     done: dict[str, list[dict[str, Any]]] = {}
+    answers = True
     for case in cases:
         if case.held.id in held_back and case.due in ("probe", "suspend", "remove"):
             continue
-        if case.due and _do(config, the_list, case):
+        if not case.due or (case.due == "probe" and not answers):
+            continue
+        try:
+            mine = _do(config, the_list, case)
+        except Unavailable as error:
+            answers = mine = False
+            maillog.problem("unavailable", list=the_list.address, to=case.address, reason=error)
+        if mine:
             done.setdefault(case.due, []).append({"email": case.address, "score": case.score.value, "why": _last(case)})
     for due, name in (("tell", "told"), ("probe", "probed"), ("suspend", "suspended"), ("remove", "removed"), ("resume", "resumed")):
         counts[f"bounces_{name}"] += len(done.get(due, ()))
@@ -79,6 +86,7 @@ def look_after(config: Config, the_list: ListView, counts: dict[str, int]) -> No
     _tell(config, the_list, done, limits)
     if held_back:
         _alarm(config, the_list, [case for case in cases if case.held.id in held_back])
+    return answers
 
 
 def _cases(the_list: ListView, limits: Limits) -> list[_Case]:
@@ -125,7 +133,7 @@ def _held_back(the_list: ListView, cases: list[_Case]) -> set[int]:
 
 
 def _do(config: Config, the_list: ListView, case: _Case) -> bool:
-    """Take one step; False if somebody else did, or Postfix does not answer."""
+    """Take one step; False if somebody else did, or Postfix does not take the mail. Raises Unavailable."""
     begun = now()
     if case.due == "probe" and not _probe(config, the_list, case):
         return False
@@ -149,20 +157,17 @@ def _do(config: Config, the_list: ListView, case: _Case) -> bool:
 
 
 def _probe(config: Config, the_list: ListView, case: _Case) -> bool:
-    """Send the one mail that decides. What Postfix refuses outright is an answer, too."""
+    """Send the one mail that decides. What Postfix refuses outright is an answer, too. Raises Unavailable."""
     if rehearsing():
         return True
     account, sealed = case.held.account, secret.load(config)
     to = f"{account.address.rpartition('@')[0]}@{account.domain}"
     sender = the_list.sub("bounces", returnpath.make(sealed, returnpath.BOUNCES, the_list.id, case.held.id, now()))
     language = known(account.language or the_list["language"])
-    content = notice.write(config, sealed, "bounce_probe", account.address, the_list, language, name=account.name, why=_last(case))
-    try:
-        with Connection(config["postfix.reinjection"]) as postfix:
-            outcome = postfix.submit(sender, [to], content)
-    except Unavailable as error:
-        maillog.problem("unavailable", list=the_list.address, to=to, reason=error)
-        return False
+    with connection():
+        content = notice.write(config, sealed, "bounce_probe", account.address, the_list, language, name=account.name, why=_last(case))
+    with Connection(config["postfix.reinjection"]) as postfix:
+        outcome = postfix.submit(sender, [to], content)
     refusal = outcome.refused.get(0)
     if refusal:
         with transaction():

@@ -444,3 +444,16 @@ def test_a_return_path_that_is_none_of_ours_does_not_exist(site: Site, token: st
     made = site.token()
     recipient = f"amis-bounces+{token.format(token=made, TOKEN=made.upper(), leave=site.token(purpose=LEAVE))}@lists.example.org"
     assert deliver(site.door, Envelope("", recipient, "Q"), report("5.1.1", LUC, "<1@example.org>")).code == code
+
+
+def test_without_postfix_nobody_is_probed_and_it_is_tried_again(site: Site) -> None:
+    """Where Postfix does not answer, the states stay as they are, and the next look goes on."""
+    weekly(site)
+    endpoint = site.peer.endpoint
+    site.peer.close()
+    assert site.maintain() == {}
+    assert site.state() == "watched"
+    site.peer = Peer()
+    site.config = type(site.config)(site.config.path, {**site.config.values, "postfix.reinjection": site.peer.endpoint})
+    assert endpoint != site.peer.endpoint
+    assert site.maintain() == {"probed": 1}
