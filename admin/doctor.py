@@ -126,7 +126,8 @@ def _sockets(config: Config) -> Iterator[Finding]:
             else:
                 yield Finding(f"socket {name}", "error", _("{path} can not be written by Postfix").format(path=path), f"chmod g+w {path}")
         else:
-            yield Finding(f"socket {name}", "error", f"{path}: {_(state)}", f"systemctl start kelou-{door}, kelou serve {door}")
+            fix = f"kelou sandbox up {config.path.parent}" if (config.path.parent / "sandbox.json").exists() else f"kelou serve {door}"
+            yield Finding(f"socket {name}", "error", f"{path}: {_(state)}", fix)
 
 
 def _postfix(config: Config, served: list[str]) -> Iterator[Finding]:

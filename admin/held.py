@@ -1,4 +1,4 @@
-"""`kelou mod` and `kelou maintain`: held posts, shown safely and decided on; and what is due, which a timer runs."""
+"""`kelou mod` and `kelou maintain`: held posts, shown safely and decided on; and what is due, which the admin's cron or timer runs."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def discard(ctx: click.Context, numbers: tuple[int, ...], block_author: bool) ->
     _decide(ctx, numbers, lambda number: moderation.discard(run.config, run.actor, number, block_author=block_author), "discarded")
 
 
-@click.command("maintain", cls=Verb, help=_("Do what is due: late notices, reminders, expiries. A timer runs it."))
+@click.command("maintain", cls=Verb, help=_("Do what is due: late notices, reminders, expiries. Have cron or a timer of yours run it every hour."))
 @click.pass_obj
 def maintain(run: Run) -> None:
     run.require_shell()

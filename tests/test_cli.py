@@ -365,6 +365,18 @@ def test_what_export_writes_import_reads(garden: Kelou, form: list[str]) -> None
     assert {row["email"]: row["name"] for row in garden.good("member", "list", "orchard")} == names
 
 
+@pytest.mark.parametrize("in_sandbox", [False, True], ids=["a host", "a sandbox"])
+def test_doctor_says_how_to_start_what_does_not_run(garden: Kelou, in_sandbox: bool) -> None:
+    """In a sandbox, `kelou sandbox up`; else the command of each daemon."""
+    if in_sandbox:
+        (garden.folder / "sandbox.json").write_text("{}")
+    assert garden("doctor", "--json").code == 1
+    fixes = {row["check"]: row["fix"] for row in json.loads(garden.out) if row["check"].startswith("socket ")}
+    up = f"kelou sandbox up {garden.folder}"
+    serve = {"socket milter": "kelou serve milter", "socket lmtp": "kelou serve lmtp", "socket map": "kelou serve lmtp"}
+    assert fixes == (dict.fromkeys(serve, up) if in_sandbox else serve)
+
+
 def test_a_blocked_address_is_a_negative_answer(garden: Kelou) -> None:
     """Who is on the block list is not added, with exit 1."""
     garden.good("block", "add", "@spam.example", "--reason", "spam")
