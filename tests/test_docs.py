@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kelou import command, destination, lifecycle, listtype
+from kelou import command, destination, errand, lifecycle, listtype
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("cli.md", "configuration.md", "list-settings.md", "rules.md", "kelou.toml.sample")
@@ -67,6 +67,15 @@ def test_the_sample_is_a_configuration(made: Path) -> None:
     loaded = config.load(whole)
     assert {key: loaded[key] for key in config.SETTINGS} == {key: setting.default for key, setting in config.SETTINGS.items()}
     assert set(loaded.values) == set(config.SETTINGS)
+
+
+@pytest.mark.parametrize(("page", "mark"), [("mail-commands.md", "*Not offered yet.*"), ("commandes.md", "*Pas encore proposé.*")])
+def test_commands_that_do_nothing_yet_are_marked(page: str, mark: str) -> None:
+    """A command that is understood, and answered that there is no such thing, is not promised; one that works is not marked."""
+    rows = [row for row in (ROOT / "docs" / page).read_text("utf-8").splitlines() if row.startswith("| `")]
+    for name, does in errand.EVERYBODY.items():
+        (row,) = (row for row in rows if any(f"`{name}`" in cell for cell in row.split("|")[1:3]))
+        assert (mark in row) == (does is errand.archive), row
 
 
 GUIDES = ("owners.md", "proprietaires.md")
