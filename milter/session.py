@@ -19,11 +19,12 @@ from kelou import authorseal, authres, maillog
 from kelou.authentication import authenticate
 from kelou.database import connection
 from kelou.destination import Destination, refusal, resolve
-from kelou.i18n import speaking
+from kelou.i18n import N_, _, speaking
 from kelou.message import CRLF, Field, Message
 from kelou.models import now
 from kelou.policy import Action, Author, Decision
 from kelou.postfixconf import REINJECTION
+from kelou.reading import FIELDS
 from kelou.reply import OUR_FAULT, Reply, to_ascii
 from kelou.secret import AUTHOR, SIGN
 
@@ -32,6 +33,8 @@ from .signing import signature
 from .site import Site
 
 KEEP = 1024**2  # octets of a message that are kept where no list sets a larger limit
+
+_TOO_MANY = N_("This message has more header fields than any mail program writes. Send it again from an ordinary one.")
 
 P = ParamSpec("P")
 
@@ -49,6 +52,7 @@ class Mail:
     body: list[bytes] = field(default_factory=list)
     size: int = 0
     keep: int = KEEP
+    count: int = 0  # header fields
     own: int = 0  # fields that only we may write, and that came from outside
 
     @property
@@ -149,6 +153,11 @@ class Session(Milter.Base):
     def header(self, name: str, value: bytes) -> int:
         if not name.isascii():  # no header field (RFC 5322 section 2.2); Postfix passes none
             return Milter.CONTINUE
+        self.mail.count += 1
+        if self.mail.count > FIELDS and not self.mail.others:  # each is a question to us, and there may be a million
+            maillog.event("refused", at="DATA", rule="fields", reverse_path=self.mail.reverse_path, client=self.client)
+            with speaking(self.site.config["site.language"]):
+                return self.answer(Reply(550, "5.6.0", _(_TOO_MANY)))
         self.mail.own += name.lower() == (SIGN if self.outgoing else AUTHOR).lower()
         folded = value.replace(b"\r\n", b"\n").replace(b"\n", CRLF)
         blank = b"" if self._protocol & Milter.P_HDR_LEADSPC else b" "

@@ -101,14 +101,16 @@ def test_slow_posts(sandbox: Sandbox, watch: Watch, target: str, other: str, sha
     assert max(took) < BUDGET
 
 
-def test_header_fields_by_the_million(sandbox: Sandbox, watch: Watch, target: str, other: str) -> None:
-    """9 MB of header fields, some of them to the owners: refused, or taken, and soon."""
-    content = post(target, extra=b"X:\r\n" * (9 * MB // 4))
-    with Meanwhile(lambda: trusted(sandbox, target, content), lambda: sandbox.untrusted("a@plain.example", f"{target}-owner@{LISTS}", content)) as answers:
+@pytest.mark.parametrize("number", [2_000, 300_000, 2_300_000])
+def test_header_fields_by_the_million(sandbox: Sandbox, watch: Watch, target: str, other: str, number: int) -> None:
+    """To a list and to its owners: refused as soon as there are more than any mail has, and others' posts do not wait."""
+    content = post(target, extra=b"X:\r\n" * number)
+    begin = time.monotonic()
+    doings = [lambda: trusted(sandbox, target, content), lambda: sandbox.untrusted("a@plain.example", f"{target}-owner@{LISTS}", content)] * 4
+    with Meanwhile(*doings) as answers:
         took = alive(sandbox, other, BUDGET)
-    settle(sandbox, 60)
-    assert {answer.data[:3] for answer in answers} <= {"250", "550", "552"}, answers
-    assert took < BUDGET
+    assert {answer.data[:3] for answer in answers} <= {"550", "552"}, answers
+    assert max(took, time.monotonic() - begin) < BUDGET
 
 
 NO_POLICY = '_dmarc.hostile.example. 60 IN TXT "v=DMARC1; p=none"'
