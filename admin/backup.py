@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -40,10 +41,12 @@ def create(run: Run, file: Path) -> None:
     source = _source(run.config)
     if file.exists():
         raise CannotCreate(_("{path} is there already; give another name").format(path=file))
+    if not file.parent.is_dir():
+        raise CannotCreate(f"{file}: {os.strerror(errno.ENOENT)}")
     if run.dry_run:
         run.say(_("A backup would be written to {path}.").format(path=file))
         return
-    with run.site(), tempfile.TemporaryDirectory(dir=file.parent) as folder:
+    with run.site(), _beside(file) as folder:
         copy = Path(folder) / "database"
         # SQLite's own online copy: the WAL is in it, and writers go on (https://www.sqlite.org/backup.html).
         with contextlib.closing(sqlite3.connect(source)) as live, contextlib.closing(sqlite3.connect(copy)) as target:
@@ -103,6 +106,14 @@ def restore(run: Run, file: Path) -> None:
     with database.transaction():
         audit.record(run.actor, "backup restore", object=str(file))
     run.done({"file": str(file), "parts": sorted(parts), "result": "restored"}, _("{path} is put back; start the daemons.").format(path=file))
+
+
+def _beside(file: Path) -> tempfile.TemporaryDirectory[str]:
+    """A folder on the same disk, for the draft. Raises CannotCreate."""
+    try:
+        return tempfile.TemporaryDirectory(dir=file.parent)
+    except OSError as error:
+        raise CannotCreate(f"{file}: {error.strerror}") from error
 
 
 def _source(config: Config) -> Path:

@@ -30,6 +30,7 @@ from .command import Noun, common
 from .run import Run
 
 FAULT = 70  # EX_SOFTWARE: our own
+UNWRITTEN = 74  # EX_IOERR: the outcome of what was done could not be written
 
 # What Click itself says, for our catalogue: Click asks the process's own gettext domain, which `speak` makes ours.
 CLICK = (
@@ -177,10 +178,12 @@ def call(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        # Who read us has gone. Python flushes once more when it ends: let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon()  # who read us has gone
         return 128 + signal.SIGPIPE
     except Exception as error:
+        if isinstance(error, OSError) and (reason := _unwritten()):
+            output.problem(_("the output could not be written: {reason}").format(reason=reason))
+            return UNWRITTEN
         if os.environ.get("KELOU_DEBUG") == "1":
             traceback.print_exc()
         refusal = refusals(error)
@@ -189,6 +192,21 @@ def call(arguments: Sequence[str]) -> int:
         )
         output.problem(said)
         return refusal.exit if refusal else FAULT
+
+
+def _unwritten() -> str:
+    """Why standard output takes nothing (a full disk), if it does not."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _abandon()
+        return error.strerror or str(error)
+    return ""
+
+
+def _abandon() -> None:
+    """Python flushes standard output once more when it ends: let that go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def commands(group: click.Group, *above: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:

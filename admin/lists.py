@@ -21,6 +21,7 @@ COMMANDS = (lists,)
 
 LIST = _("LIST")
 STATUSES = ("pending", "open", "closed")
+SHOWN = 60  # columns of a value that was set: a footer is long
 
 
 def _columns() -> dict[str, str]:
@@ -42,7 +43,7 @@ def _row(outcome: Outcome) -> dict[str, Any]:
 def _tell(run: Run, outcome: Outcome, text: str) -> None:
     """What was done, with what the person should know beside it."""
     if not outcome.changed:
-        text = _("{list} is so already.").format(list=outcome.list.address)
+        text = _("Nothing to do: {text}").format(text=text)
     run.done(_row(outcome), text)
     for line in outcome.advice:
         run.say(_("Advice: {text}").format(text=line))
@@ -160,8 +161,10 @@ def types(run: Run) -> None:
 @click.pass_obj
 def set_(run: Run, name: str, values: tuple[str, ...]) -> None:
     with run.list(name) as found:
-        outcome = lifecycle.set_values(run.config, run.actor, found, pairs(values))
-        _tell(run, outcome, _("{list} is set up so.").format(list=outcome.list.address))
+        given = pairs(values)
+        outcome = lifecycle.set_values(run.config, run.actor, found, given)
+        shown = ", ".join(f"{key}={output.clip(' '.join(text.split()), SHOWN)}" for key, text in given.items())
+        _tell(run, outcome, _("{list} has {values}").format(list=outcome.list.address, values=shown))
 
 
 @lists.command("get", help=_("What one setting of a list is."))
@@ -185,7 +188,7 @@ def get(run: Run, name: str, key: str) -> None:
 def unset(run: Run, name: str, keys: tuple[str, ...]) -> None:
     with run.list(name) as found:
         outcome = lifecycle.unset_values(run.config, run.actor, found, keys)
-        _tell(run, outcome, _("{list} is as its type says there.").format(list=outcome.list.address))
+        _tell(run, outcome, _("{list} has no {keys} of its own.").format(list=outcome.list.address, keys=", ".join(keys)))
 
 
 @lists.command("close", dry_run="rollback", help=_("Close a list: it takes no mail, and keeps its subscribers."))

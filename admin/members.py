@@ -43,8 +43,8 @@ def words() -> dict[str, str]:
     return {
         "added": _("{email} is added."),
         "already": _("{email} is there already."),
-        "blocked": _("{email} is on the block list."),
-        "full": _("{email} is not added: the list is full."),
+        "blocked": _("{email} is not added:"),  # and the detail says why
+        "full": _("{email} is not added:"),
         "removed": _("{email} is removed."),
         "absent": _("{email} is not there."),
         "moved": _("The address is now {email}."),

@@ -28,6 +28,8 @@ _WORDS = frozenset({
     N_("suspended"), N_("watched"), N_("told"), N_("probed"), N_("leaving"),
 })  # fmt: skip
 
+_NAMES = frozenset({"id", "list", "email"})  # what one types again, of a table
+
 # C0, DEL and C1 steer the terminal; U+2028 and U+2029 break lines; bidi controls and invisible characters make a text read as another.
 # What writing itself needs stays: soft hyphen, joiners, marks of direction (U+00AD, U+200C to U+200F).
 _UNSAFE = re.compile(
@@ -89,7 +91,7 @@ def clip(text: str, columns: int) -> str:
 
 
 def table(columns: Mapping[str, str], rows: Iterable[Row], columns_wide: int | None = None) -> str:
-    """Rows under titles; `columns` maps a row's key to its title. Cut to `columns_wide` if given, the widest column first."""
+    """Rows under titles; `columns` maps a row's key to its title. Cut to `columns_wide` if given, the widest column first, and names last."""
     cells = [[cell(key, row.get(key)) for key in columns] for row in rows]
     titles = [title.upper() for title in columns.values()]
     numeric = [bool(cells) and all(re.fullmatch(r"-?\d*", line[at]) for line in cells) for at in range(len(titles))]
@@ -97,7 +99,8 @@ def table(columns: Mapping[str, str], rows: Iterable[Row], columns_wide: int | N
     if columns_wide:
         room = columns_wide - 2 * (len(widths) - 1)
         while sum(widths) > room and max(widths) > 8:
-            widths[widths.index(max(widths))] -= 1
+            spare = [at for at, key in enumerate(columns) if key not in _NAMES and widths[at] > 8]
+            widths[max(spare or range(len(widths)), key=widths.__getitem__)] -= 1
     return "\n".join(_line(line, widths, numeric) for line in (titles, *cells))
 
 

@@ -38,8 +38,8 @@ def remove(who: Errand, command: Command) -> Done:
 _PERSON = {
     "added": N_("{email} is added."),
     "already": N_("{email} is there already."),
-    "blocked": N_("{email} is on the block list."),
-    "full": N_("{email} is not added: the list is full."),
+    "blocked": N_("{email} is not added:"),  # and the detail says why
+    "full": N_("{email} is not added:"),
     "removed": N_("{email} is removed."),
     "absent": N_("{email} is not there."),
 }

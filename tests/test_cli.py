@@ -124,6 +124,11 @@ EXITS = {
     "no such post": (["post", "show", "7"], 67),
     "no such message": (["trace", "<nothing@example.org>"], 67),
     "no sandbox": (["sandbox", "status", "/nowhere/at/all"], 67),
+    "an owner who is the list": (["owner", "add", "garden", LIST], 65),
+    "a moderator who is one of its addresses": (["moderator", "add", "garden", f"garden-owner@{DOMAIN}"], 65),
+    "a list that owns itself": (["list", "create", "self", "--owner", f"self@{DOMAIN}", "--subject", "x", "--type", "hotline"], 65),
+    "no folder for a backup": (["backup", "create", "/nowhere/at/all"], 73),
+    "no folder that takes one": (["backup", "create", "/proc/backup"], 73),
     "there is one": (["list", "create", "garden", "--owner", "a@example.org", "--subject", "x", "--type", "hotline"], 73),
     "not confirmed": (["list", "purge", "garden"], 77),
     "still open": (["-y", "list", "purge", "garden"], 77),
@@ -375,6 +380,41 @@ def test_doctor_says_how_to_start_what_does_not_run(garden: Kelou, in_sandbox: b
     up = f"kelou sandbox up {garden.folder}"
     serve = {"socket milter": "kelou serve milter", "socket lmtp": "kelou serve lmtp", "socket map": "kelou serve lmtp"}
     assert fixes == (dict.fromkeys(serve, up) if in_sandbox else serve)
+
+
+def test_a_backup_that_can_not_be_names_the_file(garden: Kelou) -> None:
+    """And not a draft of ours beside it."""
+    for place in ("/nowhere/at/all", "/proc/backup"):
+        assert garden("backup", "create", place).err.startswith(f"kelou: {place}: ")
+
+
+def test_why_somebody_is_not_added_is_said_once(garden: Kelou) -> None:
+    """With the pattern, or the number."""
+    garden.good("block", "add", "@spam.example")
+    assert garden("member", "add", "garden", "x@spam.example").err == "x@spam.example is not added: on the block list: @spam.example\n"
+    garden.good("list", "set", "garden", "max_subscribers=1")
+    garden.good("member", "add", "garden", "a@example.org")
+    assert garden("member", "add", "garden", "b@example.org").err.startswith("b@example.org is not added: the list has the 1 subscribers")
+
+
+def test_what_is_so_already_is_named(garden: Kelou) -> None:
+    """A change that changes nothing says what there was to change."""
+    said = [("close", "garden"), ("set", "garden", "post=owners", "footer=-- \nA  line")], ["closed.", "has post=owners, footer=-- A line"]
+    for arguments, words in zip(*said, strict=True):
+        first = garden("list", *arguments).err.splitlines()[0]
+        assert first == f"{LIST} {words if words.startswith('has') else 'is ' + words}"
+        assert garden("list", *arguments).err.splitlines()[0] == f"Nothing to do: {first}"
+    assert garden("list", "unset", "garden", "spam").err.splitlines()[0] == f"Nothing to do: {LIST} has no spam of its own."
+
+
+@pytest.mark.parametrize("arguments", [["list", "list"], ["--json", "config", "show"], ["--help"]], ids=["a line", "more than a buffer", "help"])
+def test_a_full_disk_under_the_output_is_74(garden: Kelou, arguments: list[str]) -> None:
+    """One line, and nothing of Python's own."""
+    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    with Path("/dev/full").open("w") as full:
+        command = [*PROGRAM, "-c", str(garden.file), *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=buffered)
+    assert (done.returncode, len(done.stderr.splitlines())) == (74, 1), done.stderr
 
 
 def test_a_blocked_address_is_a_negative_answer(garden: Kelou) -> None:

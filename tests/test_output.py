@@ -57,6 +57,15 @@ def test_a_table_is_aligned() -> None:
     assert text.split("\n") == ["NAME    N", "é       7", "日本  100"]
 
 
+def test_a_narrow_table_cuts_names_last() -> None:
+    """What one types again stays whole while there is something else to cut."""
+    row = {"id": 12345678901, "list": "a-long-name@lists.example.org", "subject": "A short subject", "state": "held"}
+    shown = output.table({key: key for key in row}, [row], 60).splitlines()[1]
+    assert shown.split()[:2] == ["12345678901", "a-long-name@lists.example.org"]
+    assert "…" in shown
+    assert max(map(len, output.table({key: key for key in row}, [row], 40).splitlines())) <= 40
+
+
 def test_a_table_fits_the_terminal() -> None:
     """On a terminal the widest column is cut, with an ellipsis; off it nothing is."""
     rows = [{"a": "x" * 100, "b": "short"}]
