@@ -4,36 +4,30 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import stat
 import subprocess
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 
 import click
-from peewee import PeeweeException
+from peewee import PeeweeException, fn
 
-from kelou import database, domains, people, secret, signing
+from kelou import database, domains, people, published, resolver, secret, signing
 from kelou.config import Config
+from kelou.finding import Finding
 from kelou.i18n import _
+from kelou.models import Audit, iso, now
 from kelou.refusal import Refusal
 from kelou.setting import SettingError
 
 from . import output
 from .command import Verb
 from .run import Run
-from .site import SOCKETS, answers
+from .site import SOCKETS, answers, hostname
 
+AHEAD = 300  # seconds that the clock may be put back by
 LEAST = 500 * 1024**2  # octets free under which Postfix and the database are soon in trouble
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One check. `state` is ok, warning or error; `fix` says what to do."""
-
-    check: str
-    state: str
-    detail: str = ""
-    fix: str = ""
 
 
 @click.command("doctor", cls=Verb)
@@ -41,15 +35,7 @@ class Finding:
 def doctor(ctx: click.Context) -> None:
     run: Run = ctx.obj
     found = list(examine(run))
-    if run.json:
-        output.data(output.to_json([asdict(finding) for finding in found]))
-    else:
-        colours = {"ok": ("32", _("ok")), "warning": ("33", _("warning")), "error": ("31", _("error"))}
-        for finding in found:
-            colour, word = colours[finding.state]
-            output.data(f"{output.coloured(word, colour)}  {finding.check}  {output.safe(finding.detail)}".rstrip())
-            if finding.fix:
-                output.data(f"    → {output.safe(finding.fix)}")
+    output.findings(found, run.json)
     if any(finding.state == "error" for finding in found):
         ctx.exit(1)
 
@@ -80,8 +66,12 @@ def examine(run: Run) -> Iterator[Finding]:
         else:
             yield Finding("listmasters", "warning", _("nobody is told of requests for lists"), "kelou listmaster add EMAIL")
         yield from _keys(config, served)
+        yield from _dns(config, served)
+        with run.database():
+            yield _clock()
     yield from _sockets(config)
     yield from _postfix(config, served)
+    yield from _reinjection(config)
     yield from _space(config)
 
 
@@ -103,17 +93,60 @@ def _keys(config: Config, served: list[str]) -> Iterator[Finding]:
         name = f"dkim {domain}"
         try:
             key = signing.active(config.directory("dkim.directory"), domain)
+            path = config.directory("dkim.directory") / domain / f"{key.selector if key else ''}.pem"
+            open_to_others = key is not None and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
         except (Refusal, OSError) as error:
             yield Finding(name, "error", str(error), _("let the milter's user read it, or put it back from a backup"))
             continue
-        if key:
+        if open_to_others:
+            yield Finding(name, "error", _("{path} can be read or written by others").format(path=path), f"chmod 600 {path}")
+        elif key:
             yield Finding(name, "ok", key.selector)
         else:
             yield Finding(name, "error", _("what its lists send is not signed"), f"kelou dkim new {domain}")
 
 
+def _dns(config: Config, served: list[str]) -> Iterator[Finding]:
+    """What of each domain's records is published. A DNS that does not answer is no fault of this host's: a warning."""
+    asked = resolver.from_config(config)
+    host = hostname(config)
+    for domain in served:
+        try:
+            asked.lookup(domain, "SOA")
+            found = published.check(config, domain, host, asked)
+        except (Refusal, OSError):
+            continue  # of its keys, which was told
+        except resolver.Trouble as trouble:
+            yield Finding(f"dns {domain}", "warning", str(trouble), _("see that the name servers of {domain} answer, and those in dns.resolvers").format(domain=domain))
+            continue
+        yield from (replace(one, check=f"dns {domain} {one.check}", state="warning" if one.state == "unknown" else one.state) for one in found)
+
+
+def _clock() -> Finding:
+    """Signatures, tokens and scores stand on the time. What the database remembers lies before now."""
+    last = Audit.select(fn.MAX(Audit.at)).scalar() or 0
+    if last > now() + AHEAD:
+        text = _("the clock says {now}, but something was done at {last}")
+        return Finding("clock", "error", text.format(now=iso(now()), last=iso(last)), "timedatectl set-ntp true")
+    return Finding("clock", "ok", iso(now()) or "")
+
+
+def _reinjection(config: Config) -> Iterator[Finding]:
+    """Whether Postfix takes what lists send."""
+    for key in ("postfix.reinjection", "postfix.copies"):
+        host, _colon, port = config[key].rpartition(":")
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), 5):
+                yield Finding(key, "ok", config[key])
+        except OSError as error:
+            fix = _("start Postfix (postfix start), with the service of that port from postfix-conf/master.cf")
+            yield Finding(key, "error", f"{config[key]}: {error.strerror or error}", fix)
+
+
 def _sockets(config: Config) -> Iterator[Finding]:
     folder = config.directory("postfix.sockets")
+    if folder.is_dir() and not folder.stat().st_mode & (stat.S_IXGRP | stat.S_IXOTH):
+        yield Finding("sockets", "error", _("{path} can not be entered by Postfix").format(path=folder), f"chmod g+x {folder}")
     for name, file in SOCKETS.items():
         path = folder / file
         state = answers(path)

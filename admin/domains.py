@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import re
-import socket
-import subprocess
 import time
 from typing import Any
 
 import click
 
-from kelou import audit, domains, signing, zone
+from kelou import audit, domains, published, resolver, signing, zone
 from kelou.config import Config
 from kelou.database import transaction
 from kelou.i18n import _
-from kelou.models import iso
+from kelou.models import iso, now
+from kelou.refusal import NotFound, NotPermitted, TryAgain
 
 from . import output
 from .command import Noun
 from .run import Run
+from .site import hostname
 
 domain = Noun("domain")
 dkim = Noun("dkim")
@@ -26,6 +25,7 @@ dns = Noun("dns")
 COMMANDS = (domain, dkim, dns)
 
 DOMAIN = _("DOMAIN")
+HOST = _("The mail host's name; else Postfix' myhostname.")
 
 
 @domain.command("add", dry_run="rollback", help=_("Serve a domain."))
@@ -73,23 +73,109 @@ def remove(run: Run, name: str) -> None:
         run.done({"domain": found, "result": "removed" if removed else "absent"}, text.format(name=found))
 
 
+KEY = {"domain": _("domain"), "selector": _("selector"), "state": _("state"), "until": _("published until"), "name": _("publish as"), "record": _("TXT record")}
+SELECTOR = click.argument("selector", metavar=_("SELECTOR"))
+
+
 @dkim.command("new", dry_run="own", help=_("Make a key; the first one of a domain signs at once."))
 @click.argument("name", metavar=DOMAIN)
 @click.option("--selector", help=_("Its name in the DNS; else kelou and the month."))
 @click.pass_obj
 def new(run: Run, name: str, selector: str | None) -> None:
     with run.site() as config:
+        _make(run, config, domains.find(name).name, selector or time.strftime("kelou%Y%m", time.gmtime()), "dkim new")
+
+
+@dkim.command("rotate", dry_run="own", help=_("Make the key that is to follow the one that signs: publish it, then activate it."))
+@click.argument("name", metavar=DOMAIN)
+@click.pass_obj
+def rotate(run: Run, name: str) -> None:
+    with run.site() as config:
         found = domains.find(name).name
-        chosen = selector or time.strftime("kelou%Y%m", time.gmtime())
+        taken = {key.selector for key in signing.keys(config.directory("dkim.directory")) if key.domain == found}
+        if not taken:
+            raise NotFound(_("{domain} has no key yet; make one with: kelou dkim new {domain}").format(domain=found))
+        month, day = (time.strftime(form, time.gmtime()) for form in ("kelou%Y%m", "kelou%Y%m%d"))
+        names = (month, day, *(f"{day}-{number}" for number in range(2, 100)))
+        selector = next(name for name in names if name not in taken)
+        _make(run, config, found, selector, "dkim rotate")
+        run.say(_("Publish it, and when it is: kelou dkim activate {domain} {selector}").format(domain=found, selector=selector))
+
+
+def _make(run: Run, config: Config, domain: str, selector: str, action: str) -> None:
+    if run.dry_run:
+        run.say(_("A key {selector} would be made for {domain}.").format(selector=selector, domain=domain))
+        return
+    directory = config.directory("dkim.directory")
+    signing.create(directory, domain, selector)
+    _changed(run, signing.find(directory, domain, selector), action)
+
+
+def _changed(run: Run, key: signing.Key, action: str, text: str = "") -> None:
+    with transaction():
+        audit.record(run.actor, action, object=key.name)
+    row = {"domain": key.domain, "selector": key.selector, "state": key.state, "name": key.name, "record": signing.record(key)}
+    until = {"until": iso(signing.until(key) if key.since else now())} if key.state == "retired" else {}
+    if text and not run.json:
+        run.say(text)
+    else:
+        run.record(KEY, row | until)
+
+
+@dkim.command("activate", dry_run="own", help=_("Sign with this key from now on, once it is published; the one that signed is retired."))
+@click.argument("name", metavar=DOMAIN)
+@SELECTOR
+@click.option("--force", is_flag=True, help=_("Whether it is published or not."))
+@click.pass_obj
+def activate(run: Run, name: str, selector: str, force: bool) -> None:
+    with run.site() as config:
+        directory = config.directory("dkim.directory")
+        key = signing.find(directory, domains.find(name).name, selector)
+        if key.state != "active" and not (force or run.yes):
+            _require_published(config, key)
         if run.dry_run:
-            run.say(_("A key {selector} would be made for {domain}.").format(selector=chosen, domain=found))
+            run.say(_("{selector} would sign for {domain}.").format(selector=key.selector, domain=key.domain))
             return
-        record = signing.create(config.directory("dkim.directory"), found, chosen)
-        with transaction():
-            audit.record(run.actor, "dkim new", object=f"{chosen}._domainkey.{found}")
-        key = next(key for key in signing.keys(config.directory("dkim.directory")) if (key.domain, key.selector) == (found, chosen.lower()))
-        row = {"domain": found, "selector": key.selector, "state": key.state, "name": key.name, "record": record}
-        run.record({"domain": _("domain"), "selector": _("selector"), "state": _("state"), "name": _("publish as"), "record": _("TXT record")}, row)
+        before = [one for one in signing.keys(directory) if one.domain == key.domain and one.state == "active" and one != key]
+        signing.activate(directory, key.domain, key.selector)
+        _changed(run, signing.find(directory, key.domain, key.selector), "dkim activate", _("{selector} signs for {domain} now.").format(
+            selector=key.selector, domain=key.domain))  # fmt: skip
+        for old in before:
+            run.say(_keep(signing.find(directory, old.domain, old.selector)))
+
+
+def _require_published(config: Config, key: signing.Key) -> None:
+    """Raises NotPermitted or TryAgain: what is signed with a key that nobody finds is thrown away."""
+    try:
+        problem = published.key_problem(key, resolver.from_config(config))
+    except resolver.Trouble as trouble:
+        raise TryAgain(_("the DNS does not say now whether {name} is published ({reason}); --force does without").format(name=key.name, reason=trouble)) from trouble
+    if problem:
+        text = _("{problem}. Publish this TXT record there, wait until it can be seen, and activate then (--force does at once): {record}")
+        raise NotPermitted(text.format(problem=problem, record=signing.record(key)))
+
+
+def _keep(key: signing.Key) -> str:
+    if not key.since:
+        return _("{selector} has signed nothing: its record need not be published.").format(selector=key.selector)
+    text = _("Keep the record of {selector} published until {until}: what it signed is still under way.")
+    return text.format(selector=key.selector, until=iso(signing.until(key)))
+
+
+@dkim.command("retire", dry_run="own", help=_("Never sign with this key again; says how long its record has to stay published."))
+@click.argument("name", metavar=DOMAIN)
+@SELECTOR
+@click.pass_obj
+def retire(run: Run, name: str, selector: str) -> None:
+    with run.site() as config:
+        directory = config.directory("dkim.directory")
+        key = signing.find(directory, domains.find(name).name, selector)
+        if run.dry_run and key.state != "active":
+            run.say(_("{selector} would be retired.").format(selector=key.selector))
+            return
+        signing.retire(directory, key.domain, key.selector)
+        key = signing.find(directory, key.domain, key.selector)
+        _changed(run, key, "dkim retire", _keep(key))
 
 
 @dkim.command("list", help=_("The keys there are."))
@@ -107,24 +193,32 @@ def keys(run: Run) -> None:
 @dns.command("records", help=_("Every record to publish for a domain."))
 @click.argument("name", metavar=DOMAIN)
 @click.option("--zone", "as_zone", is_flag=True, help=_("As lines of a zone file."))
-@click.option("--host", help=_("The mail host's name; else Postfix' myhostname."))
+@click.option("--host", help=HOST)
 @click.pass_obj
 def records(run: Run, name: str, as_zone: bool, host: str | None) -> None:
     with run.site() as config:
-        found = zone.records(config, domains.find(name).name, host or hostname(config))
-    rows: list[dict[str, Any]] = [record.row() for record in found]
+        found = domains.find(name).name
+        mail_host = host or hostname(config)
+        try:
+            known = published.addresses(mail_host, resolver.from_config(config))
+        except resolver.Trouble:
+            known = []
+        wanted = zone.records(config, found, mail_host, known)
+    rows: list[dict[str, Any]] = [record.row() for record in wanted]
     if as_zone and not run.json:
-        output.data("\n".join(record.line for record in found))
+        output.data("\n".join(record.line for record in wanted))
     else:
         run.rows({"name": _("name"), "type": _("type"), "data": _("value"), "why": _("what it is")}, rows, "")
 
 
-def hostname(config: Config) -> str:
-    """What Postfix calls itself, else what the system does."""
-    command = config.directory("postfix.command_directory") / "postconf"
-    try:
-        arguments = [str(command), "-c", str(config.directory("postfix.config_directory")), "-hx", "myhostname"]
-        said = subprocess.run(arguments, capture_output=True, text=True, timeout=30, check=True, errors="replace").stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        said = ""
-    return said if re.fullmatch(r"[A-Za-z0-9.-]+\.[A-Za-z0-9-]+", said) else socket.getfqdn()
+@dns.command("check", help=_("Whether every record is published as it should be, and what to do where it is not."))
+@click.argument("name", metavar=DOMAIN)
+@click.option("--host", help=HOST)
+@click.pass_context
+def check(ctx: click.Context, name: str, host: str | None) -> None:
+    run: Run = ctx.obj
+    with run.site() as config:
+        found = published.check(config, domains.find(name).name, host or hostname(config), resolver.from_config(config))
+    output.findings(found, run.json)
+    if any(finding.state in ("error", "unknown") for finding in found):
+        ctx.exit(1)

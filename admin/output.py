@@ -12,8 +12,10 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
+from kelou.finding import Finding
 from kelou.i18n import N_, _
 
 Row = Mapping[str, Any]
@@ -122,6 +124,19 @@ def record(titles: Mapping[str, str], row: Row) -> str:
         if text:
             lines.append(f"{title}{' ' * (widest - width(title))}  {text}")
     return "\n".join(lines)
+
+
+def findings(found: Sequence[Finding], as_json: bool) -> None:
+    """What was found, with what to do about it."""
+    if as_json:
+        data(to_json([asdict(finding) for finding in found]))
+        return
+    colours = {"ok": ("32", _("ok")), "warning": ("33", _("warning")), "unknown": ("33", _("unknown")), "error": ("31", _("error"))}
+    for finding in found:
+        colour, word = colours[finding.state]
+        data(f"{coloured(word, colour)}  {finding.check}  {safe(finding.detail)}".rstrip())
+        if finding.fix:
+            data(f"    → {safe(finding.fix)}")
 
 
 def terminal_width() -> int | None:

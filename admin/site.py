@@ -5,7 +5,9 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -124,6 +126,17 @@ def answers(path: Path) -> str:
         except OSError:
             return "down"
     return "up"
+
+
+def hostname(config: configuration.Config) -> str:
+    """What Postfix calls itself, else what the system does."""
+    command = config.directory("postfix.command_directory") / "postconf"
+    try:
+        arguments = [str(command), "-c", str(config.directory("postfix.config_directory")), "-hx", "myhostname"]
+        said = subprocess.run(arguments, capture_output=True, text=True, timeout=30, check=True, errors="replace").stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        said = ""
+    return said if re.fullmatch(r"[A-Za-z0-9.-]+\.[A-Za-z0-9-]+", said) else socket.getfqdn()
 
 
 @click.command("status", cls=Verb)

@@ -82,16 +82,30 @@ def aligned(author: str, other: str, mode: str, asked: Dns) -> bool:
 
 def record(domain: str, asked: Dns) -> Record | None:
     """The valid DMARC record of just this domain. Several are none (section 4.10, steps 2 and 6)."""
-    found = [text for text in texts(asked, f"_dmarc.{domain}") if _VERSION.match(text)]
+    found = [text for text in texts(asked, f"_dmarc.{domain}") if is_record(text)]
     return _read(found[0]) if len(found) == 1 else None
 
 
+def is_record(text: bytes) -> bool:
+    """Whether this says that it is a DMARC record."""
+    return _VERSION.match(text) is not None
+
+
+def faults(text: bytes) -> list[str]:
+    """What in a record is not as its author will have meant it: tags with values that can not be, and those that are missing."""
+    tags = _tags(text)
+    found = [f"{name}={tags[name]}" for name in ("p", "sp", "np") if name in tags and tags[name].lower() not in _POLICIES]
+    found += [f"{name}={tags[name]}" for name in ("adkim", "aspf") if tags.get(name, "r").lower() not in ("r", "s")]
+    found += [f"{name}={tags[name]}" for name in ("rua", "ruf") if name in tags and not all(_is_uri(uri) for uri in tags[name].split(","))]
+    return found + (["p"] if "p" not in tags else [])
+
+
+def _is_uri(text: str) -> bool:
+    return _URI.fullmatch(text.strip(" \t").partition("!")[0]) is not None
+
+
 def _read(text: bytes) -> Record:
-    tags: dict[str, str] = {}
-    for part in text.decode("ascii", "replace").split(";")[1:]:
-        name, equals, value = part.partition("=")
-        if equals:
-            tags.setdefault(name.strip(" \t").lower(), value.strip(" \t"))
+    tags = _tags(text)
     policies = {name: tags[name].lower() for name in ("p", "sp", "np") if name in tags}
     psd = _one_of(tags.get("psd", ""), "u", "y", "n")
     adkim, aspf = (_one_of(tags.get(name, ""), "r", "s") for name in ("adkim", "aspf"))
@@ -108,6 +122,15 @@ def _read(text: bytes) -> Record:
         psd=psd,
         testing=tags.get("t", "").lower() == "y",
     )
+
+
+def _tags(text: bytes) -> dict[str, str]:
+    tags: dict[str, str] = {}
+    for part in text.decode("ascii", "replace").split(";")[1:]:
+        name, equals, value = part.partition("=")
+        if equals:
+            tags.setdefault(name.strip(" \t").lower(), value.strip(" \t"))
+    return tags
 
 
 def _one_of(value: str, default: str, *others: str) -> str:

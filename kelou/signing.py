@@ -35,10 +35,11 @@ from .canonical import relaxed_fields, simple_body
 from .i18n import _
 from .message import Field, Message
 from .models import now as clock
-from .refusal import BadConfiguration, BadData, CannotCreate, NotFound
+from .refusal import BadConfiguration, BadData, CannotCreate, NotFound, NotPermitted
 
 BITS = 2048
 LIFETIME = 7 * 86400  # seconds that a signature is good for: more than Postfix's maximal_queue_lifetime (5 days), little enough against replay
+KEPT = LIFETIME + 5 * 86400  # seconds that a retired key's record stays published: what it signed last may have waited in a queue
 LONGEST_DOMAIN = 60  # octets; dkimpy folds a d= of 69 and more inside the domain, and no verifier reads that
 
 # Named in h= once more than they occur: none of them can be added or doubled under way (RFC 6376 section 5.4, RFC 8058 section 4).
@@ -100,7 +101,34 @@ def activate(directory: Path, domain: str, selector: str) -> None:
         return
     states = {name: ("retired", clock()) if state == "active" else (state, since) for name, (state, since) in states.items()}
     states[selector] = "active", clock()
-    _write(folder / "selectors", "".join(f"{name} {state} {since}\n" for name, (state, since) in states.items()).encode(), replace=True)
+    _note(folder, states)
+
+
+def retire(directory: Path, domain: str, selector: str) -> None:
+    """Never sign with this key again. Raises NotPermitted for the one that signs now: activating another one retires it."""
+    folder = directory / _host(domain)
+    if not _SELECTOR.fullmatch(selector) or not (folder / f"{selector}.pem").exists():
+        raise NotFound(_("{domain} has no key {selector}").format(domain=domain, selector=selector))
+    states = _states(folder)
+    state, _since = states.get(selector, ("new", 0))
+    if state == "active":
+        text = _("{selector} signs for {domain} now: activate another key first (kelou dkim rotate {domain} makes one)")
+        raise NotPermitted(text.format(domain=domain, selector=selector))
+    if state == "new":  # it has signed nothing: nobody will look for it
+        _note(folder, states | {selector: ("retired", 0)})
+
+
+def until(key: Key) -> int:
+    """The time until which a retired key's record has to stay published."""
+    return key.since + KEPT
+
+
+def find(directory: Path, domain: str, selector: str) -> Key:
+    """One key. Raises NotFound."""
+    found = next((key for key in keys(directory) if (key.domain, key.selector) == (domain, selector.lower())), None)
+    if found is None:
+        raise NotFound(_("{domain} has no key {selector}").format(domain=domain, selector=selector))
+    return found
 
 
 def record(key: Key) -> str:
@@ -226,6 +254,10 @@ def _states(folder: Path) -> dict[str, tuple[str, int]]:
         return {}
     except (OSError, ValueError) as error:
         raise BadConfiguration(_("{path} can not be read").format(path=folder / "selectors")) from error
+
+
+def _note(folder: Path, states: dict[str, tuple[str, int]]) -> None:
+    _write(folder / "selectors", "".join(f"{name} {state} {since}\n" for name, (state, since) in states.items()).encode(), replace=True)
 
 
 def _load(path: Path) -> RSAPrivateKey:

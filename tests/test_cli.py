@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -16,7 +20,7 @@ import pytest
 
 from kelou import config, database
 from kelou.admin import cli
-from kelou.models import HeldPost, MailingList, Post
+from kelou.models import Audit, HeldPost, MailingList, Post
 
 CONFIG = """
 [site]
@@ -29,8 +33,11 @@ file = "secret"
 sockets = "sockets"
 reinjection = "127.0.0.1:1"
 command_directory = "bin"
+personal = "127.0.0.1:1"
 [dkim]
 directory = "dkim"
+[dns]
+resolvers = ["127.0.0.1:1"]
 """
 DOMAIN = "lists.example.org"
 LIST = f"garden@{DOMAIN}"
@@ -487,7 +494,9 @@ def test_domains_keys_and_records(site: Kelou) -> None:
     assert [row["selector"] for row in site.good("dkim", "list")] == ["s1"]
     rows = site.good("dns", "records", DOMAIN, "--host", "mx.example.org")
     assert [(row["name"], row["type"]) for row in rows] == [
-        (DOMAIN, "MX"), (DOMAIN, "TXT"), (f"s1._domainkey.{DOMAIN}", "TXT"), (f"_dmarc.{DOMAIN}", "TXT"),
+        (DOMAIN, "MX"), (DOMAIN, "TXT"), (f"s1._domainkey.{DOMAIN}", "TXT"), (f"_dmarc.{DOMAIN}", "TXT"), (f"_mta-sts.{DOMAIN}", "TXT"),
+        (f"mta-sts.{DOMAIN}", "CNAME"), (f"https://mta-sts.{DOMAIN}/.well-known/mta-sts.txt", "FILE"), (f"_smtp._tls.{DOMAIN}", "TXT"),
+        ("address.of.mx.example.org", "PTR"),
     ]  # fmt: skip
     zone = site("dns", "records", DOMAIN, "--zone", "--host", "mx.example.org").out
     import dns.zone
@@ -552,7 +561,59 @@ def test_doctor_reads_postfix(garden: Kelou, domain: str, socket: str, wrong: se
     garden("doctor", "--json")
     found = {row["check"].removeprefix("postfix "): row["state"] for row in json.loads(garden.out) if row["check"].startswith("postfix ")}
     assert found == {name: "error" if name in wrong else "ok" for name in ("relay_domains", "relay_recipient_maps", "smtpd_milters")}
-    assert (postconf.parent / "called").read_text().split()[:3] == ["-c", "/etc/postfix", "-x"]
+    called = [line.split()[:3] for line in (postconf.parent / "called").read_text().splitlines()]
+    assert called == [["-c", "/etc/postfix", "-hx"], ["-c", "/etc/postfix", "-x"]]
+
+
+def _loosen(garden: Kelou, _patch: pytest.MonkeyPatch) -> None:
+    (garden.folder / "dkim" / DOMAIN / "s1.pem").chmod(0o644)
+
+
+def _lag(_garden: Kelou, _patch: pytest.MonkeyPatch) -> None:
+    with database.transaction():
+        Audit.create(who="root", action="test", at=int(time.time()) + 86400)
+
+
+def _outdate(garden: Kelou, _patch: pytest.MonkeyPatch) -> None:
+    with sqlite3.connect(garden.folder / "kelou.db") as connection:
+        connection.execute("DELETE FROM schema_migration")
+
+
+def _fill(_garden: Kelou, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("kelou.admin.doctor.shutil.disk_usage", lambda _path: SimpleNamespace(free=4096))
+
+
+def _shut(garden: Kelou, _patch: pytest.MonkeyPatch) -> None:
+    (garden.folder / "sockets").chmod(0o700)
+
+
+AILMENTS = {
+    "a key that everybody reads": (_loosen, f"dkim {DOMAIN}", "chmod 600"),
+    "a clock that was put back": (_lag, "clock", "timedatectl"),
+    "a database of an earlier version": (_outdate, "database", "kelou init"),
+    "a full disk": (_fill, "disk", "make room"),
+    "sockets behind a closed door": (_shut, "sockets", "chmod g+x"),
+    "a Postfix that is down": (lambda _garden, _patch: None, "postfix.reinjection", "postfix start"),
+    "a daemon that is down": (lambda _garden, _patch: None, "socket lmtp", "kelou serve lmtp"),
+}
+
+
+@pytest.mark.parametrize(("harm", "check", "fix"), AILMENTS.values(), ids=AILMENTS)
+def test_doctor_finds_what_is_wrong_with_the_host(
+    garden: Kelou, monkeypatch: pytest.MonkeyPatch, harm: Callable[[Kelou, pytest.MonkeyPatch], None], check: str, fix: str
+) -> None:
+    """Each of these is an error with what to do, and none before it was done; a DNS that does not answer is only a warning."""
+    garden.good("dkim", "new", DOMAIN, "--selector", "s1")
+    garden("doctor", "--json")
+    before = {row["check"]: row for row in json.loads(garden.out)}
+    assert before[f"dns {DOMAIN}"]["state"] == "warning"
+    harm(garden, monkeypatch)
+    assert garden("doctor", "--json").code == 1
+    found = {row["check"]: row for row in json.loads(garden.out)}
+    assert found[check]["state"] == "error"
+    assert fix in found[check]["fix"]
+    down = {"socket lmtp", "postfix.reinjection"}
+    assert check in down or before.get(check, {"state": "ok"})["state"] == "ok"
 
 
 def test_doctor_looks_without_a_database(bare: Kelou) -> None:
@@ -630,6 +691,7 @@ BY = {
     "an owner activates nothing": ("olga@example.org", ["list", "create", "b", "--owner", "o@example.org", "--type", "hotline", "--subject", "x"], 77),
     "an owner adds no domain": ("olga@example.org", ["domain", "add", "b.example"], 77),
     "an owner makes no key": ("olga@example.org", ["dkim", "new", DOMAIN], 77),
+    "an owner rotates no key": ("olga@example.org", ["dkim", "rotate", DOMAIN], 77),
     "an owner blocks on their list": ("olga@example.org", ["block", "add", "x@example.org", "--list", "garden"], 0),
     "an owner blocks nowhere else": ("olga@example.org", ["block", "add", "x@example.org"], 77),
     "a listmaster blocks everywhere": ("master@example.org", ["block", "add", "x@example.org"], 0),
