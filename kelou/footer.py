@@ -93,7 +93,7 @@ def _html(data: bytes, part: mime.Part, lines: list[str]) -> Content:
         if text is None:
             return Content(data, part.encoding)
         data, charset = text.encode("utf-8"), "utf-8"
-    shown = "<br>\r\n".join(map(_linked, lines)).encode("ascii", "xmlcharrefreplace")
+    shown = "<br>\r\n".join(map(linked, lines)).encode("ascii", "xmlcharrefreplace")
     fragment = b'<div class="list-footer"><br>\r\n' + shown + b"</div>\r\n"
     at = next((found[-1].start() for end in _ENDS if (found := list(end.finditer(data)))), len(data))
     if data[:at].replace(CRLF, b"\n").endswith(fragment.replace(CRLF, b"\n")):
@@ -153,7 +153,7 @@ def _unaccented(text: str) -> str:
     return "".join(c for c in plain if not unicodedata.combining(c)).encode("ascii", "replace").decode("ascii")
 
 
-def _linked(line: str) -> str:
+def linked(line: str) -> str:
     """A line of text as HTML, with its links."""
     shown, at = "", 0
     for match in _LINK.finditer(line):

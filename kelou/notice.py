@@ -1,43 +1,34 @@
-"""Notices: what Kelou itself writes to people, from templates/LANGUAGE/NAME.txt.
+"""Notices: what Kelou itself writes to people, from a template (kelou.template).
 
-A template's first line is `Subject: …`; a blank line, then the text. Notices are signed like posts, say that a program wrote them (RFC 3834
-section 5) and have the null reverse-path, so that nothing ever answers them. In each template there are `site`, `list` (a ListView), `name` (of
-whom it goes to, or empty) and what the sender of the notice adds.
+Notices are signed like posts, say that a program wrote them (RFC 3834 section 5) and have the null reverse-path, so that nothing ever answers
+them. In each template there are `site`, `list` (a ListView), `name` (of whom it goes to, or empty) and what the sender of the notice adds. Where
+there is something to click, the text has an HTML alternative, which is the same text and nothing else.
 """
 
 from __future__ import annotations
 
 import email.utils
+import html
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from babel.dates import format_date
-from jinja2 import StrictUndefined, Template
-from jinja2.sandbox import SandboxedEnvironment
-
-from . import secret, submission
+from . import secret, submission, template
 from .address import AddressError, parse
 from .config import Config
 from .database import connection, rehearsing
 from .directory import ListView
 from .encoding import encode, within_line_length
-from .i18n import known, speaking
+from .footer import linked
+from .i18n import known
 from .maillog import event, problem
 from .message import CRLF, LINE, Message, field, phrase
 from .models import Account, now
 from .reply import Reply
 from .setting import SettingError
-
-_TEMPLATES = Path(__file__).with_name("templates")
-_SUBJECT = "Subject: "
-# What terminals and programs could take for orders; a name or description came from somebody.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +112,7 @@ def _key(to: str) -> str:
 def write(
     config: Config,
     sealed: secret.Secret,
-    template: str,
+    wanted: str,
     to: str,
     the_list: ListView | Desk,
     language: str,
@@ -138,7 +129,8 @@ def write(
     `answers` is the Message-ID that mail programs show it below; `replied` says that it goes to the author of that message, in answer to it;
     `attached` is a message that goes with it as it is.
     """
-    subject, text = render(template, language, site=config["site.name"], list=the_list, name=name, reply_to=reply_to, **values)
+    values |= {"site": config["site.name"], "name": name, "reply_to": reply_to}
+    written = template.render(wanted, language, the_list, values)
     if isinstance(the_list, Desk):
         sender = the_list.address
     else:
@@ -147,7 +139,7 @@ def write(
         secret.ask_signature(sealed, the_list.domain, now()),
         field("From", f"{phrase(config['site.name'])} <{sender}>"),
         field("To", _mailbox(name, to)),
-        field("Subject", subject),
+        field("Subject", written.subject),
         field("Date", email.utils.format_datetime(datetime.now(UTC))),
         field("Message-ID", f"<{uuid.uuid4().hex}@{the_list.domain}>"),
         field("Auto-Submitted", "auto-replied" if replied else "auto-generated"),  # RFC 3834 section 5
@@ -158,14 +150,25 @@ def write(
         fields.append(field("Reply-To", reply_to))
     if _MESSAGE_ID.fullmatch(answers):
         fields += [field("In-Reply-To", answers), field("References", answers)]
-    return b"".join(f.raw for f in fields) + (_part(text) if attached is None else _with_message(_part(text), attached))
+    part = _part(written.text, "plain")
+    if written.links:
+        part = _parts(part, _part(alternative(written.subject, written.text, language), "html"))
+    return b"".join(f.raw for f in fields) + (part if attached is None else _with_message(part, attached))
 
 
-def _part(text: str) -> bytes:
+def _part(text: str, kind: str) -> bytes:
     """The text as a MIME part: its header fields, a blank line, its body."""
     encoding, body = _encode(text)
-    fields = field("Content-Type", "text/plain; charset=utf-8"), field("Content-Transfer-Encoding", encoding)
+    fields = field("Content-Type", f"text/{kind}; charset=utf-8"), field("Content-Transfer-Encoding", encoding)
     return b"".join(f.raw for f in fields) + CRLF + body
+
+
+def _parts(plain: bytes, page: bytes) -> bytes:
+    """The two as alternatives, the better one last (RFC 2046 section 5.1.4)."""
+    boundary = uuid.uuid4().hex
+    delimiter = b"\r\n--" + boundary.encode("ascii")
+    head = field("Content-Type", f'multipart/alternative; boundary="{boundary}"').raw + field("Content-Transfer-Encoding", "7bit").raw
+    return b"".join([head, delimiter, CRLF, plain, delimiter, CRLF, page, delimiter, b"--", CRLF])
 
 
 def _with_message(part: bytes, attached: bytes) -> bytes:
@@ -179,29 +182,21 @@ def _with_message(part: bytes, attached: bytes) -> bytes:
     return b"".join([head, delimiter, CRLF, part, delimiter, CRLF, *(f.raw for f in fields), CRLF, content, delimiter, b"--", CRLF])
 
 
-def render(template: str, language: str, **values: Any) -> tuple[str, str]:
-    """The subject and the text of a notice. The two are rendered apart, so that no value can end the subject and go on in the text."""
-    subject, text = _template(language, template)
-    with speaking(language):
-        return _clean(subject.render(values)), _clean(text.render(values))
+# Blanks that HTML would not show: before a line's text, and in a column's gap.
+_GAP = re.compile(r"^ +|  +", re.MULTILINE)
+_BRACKETED = re.compile(r"<((?:mailto:|https?://)[^\s<>]+)>")
 
 
-@cache
-def _template(language: str, name: str) -> tuple[Template, Template]:
-    head, blank, text = (_TEMPLATES / language / f"{name}.txt").read_text("utf-8").partition("\n\n")
-    if not blank or not head.startswith(_SUBJECT) or "\n" in head:
-        raise ValueError(f"templates/{language}/{name}.txt must begin with a line {_SUBJECT!r} and a blank one")
-    environment = SandboxedEnvironment(
-        undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    environment.filters["date"] = lambda seconds: format_date(
-        datetime.fromtimestamp(seconds, UTC), "long", locale="en_GB" if language == "en" else language
-    )
-    return environment.from_string(head.removeprefix(_SUBJECT)), environment.from_string(text)
-
-
-def _clean(text: str) -> str:
-    return _CONTROL.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n")).encode("utf-8", "replace").decode("utf-8")
+def alternative(subject: str, text: str, language: str) -> str:
+    """The text as a page: its paragraphs, lines and links, and nothing that is fetched or needs a style sheet."""
+    shown = _GAP.sub(lambda gap: "\N{NO-BREAK SPACE}" * len(gap[0]), _BRACKETED.sub(r"\1", text))
+    paragraphs = ["<br>\n".join(map(linked, block.split("\n"))) for block in re.split(r"\n{2,}", shown.strip("\n"))]
+    page = [
+        f'<!DOCTYPE html>\n<html lang="{language}">\n<head><meta charset="utf-8"><title>{html.escape(subject)}</title></head>\n<body>',
+        *(f"<p>{paragraph}</p>" for paragraph in paragraphs),
+        "</body>\n</html>\n",
+    ]
+    return "\n".join(page).encode("ascii", "xmlcharrefreplace").decode("ascii")
 
 
 def _mailbox(name: str, to: str) -> str:

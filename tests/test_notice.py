@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import html
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,65 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from smtppeer import Peer
 
-from kelou import database, notice, people, secret
+from kelou import database, htmltext, notice, people, sample, secret, template
 from kelou.config import Config
 from kelou.directory import ListView
 from kelou.message import Message
 from kelou.models import now
 
-# Each template with what it is given: every branch of each is taken once with these, and once without the optional ones.
-POST = {
-    "author": "jane@example.org",
-    "proved": True,
-    "subject": "Séance",
-    "expires": 1_700_000_000,
-    "why": lambda: "The reason why.",
-    "reply": "amis-confirm+x@lists.example.org",
-}
-VALUES: dict[str, dict[str, object]] = {
-    "request": {
-        "requester": "ask@example.org", "owners": ["a@example.org"], "organisation": "Kaz", "description": "For\nus", "general": True, "proposed": "kaz-ca",
-        "reply_to": POST["reply"],
-    },
-    "activated": {"asked": "ca"},
-    "refused": {"reason": "No.\nReally."},
-    "closed": {"reason": "Done"},
-    "reopened": {},
-    "renamed": {"old": "ca@lists.example.org", "until": 1800000000},
-    "subscribed": {"actor": "owner@example.org", "own": False, "replied": False},
-    "confirm": {"address": "jane@example.org", "wishes": [lambda: "Subscribe me to amis@lists.example.org."], "expires": 1_800_000_000, "reply_to": POST["reply"]},
-    "subscription": {"person": "jane@example.org", "person_name": "Jane", "number": 7, "expires": 1_800_000_000, "reply_to": POST["reply"]},
-    "subscription_refused": {"reason": "Friends only.\nSorry.", "expired": False},
-    "reminder": {"address": "jane@example.org"},
-    "request_form": {
-        "given": dict.fromkeys(("name", "type", "subject", "description", "organisation", "language"), ""), "types": [("hotline", "amis@lists.example.org")],
-    },
-    "invitation": {"by": "owner@example.org", "expires": 1_800_000_000, "reply_to": POST["reply"]},
-    "answer": {
-        "subject": "", "results": [{"line": "info amis@lists.example.org", "text": "About\n  friends"}],
-        "unknown": ["Hello"], "left": 3, "help": "", "commands": "sympa@lists.example.org",
-    },
-    "unsubscribed": {},
-    "held": {"posts": [POST], "again": True, "reply_to": "amis-confirm+x@lists.example.org"},
-    "held_several": {"posts": [POST, POST | {"proved": False, "subject": ""}], "again": True},
-    "held_author": {"post": POST},
-    "confirm_author": {"post": POST},
-    "rejected": {"post": POST, "reason": "Too long.\nSorry.", "answers": "<1@example.org>"},
-    "expired": {"post": POST},
-    "decided": {"post": POST, "by": "joe@example.org", "state": "approved", "reason": "Fine"},
-    "bounce_probe": {"why": "5.1.1 550 User unknown"},
-    "bounces": {
-        "told": [{"email": "a@example.org", "score": 50, "why": "5.1.1"}], "suspended": [{"email": "b@example.org", "score": None, "why": ""}],
-        "removed": [{"email": "c@example.org", "score": 90, "why": "5.1.1"}], "resumed": [{"email": "d@example.org", "score": None, "why": ""}], "keep": 90,
-    },
-    "bounces_held": {"failing": [{"email": "a@example.org", "score": 80, "why": "5.1.1"}], "number": 12},
-    "complaint": {"email": "a@example.org", "removed": True},
-    "answered": {"post": POST, "by": "joe@example.org", "state": "rejected", "changed": False, "reason": ""},
-}  # fmt: skip
-OPTIONAL = {
-    "organisation": "", "description": "", "general": False, "proposed": "", "asked": "", "until": None, "actor": "", "reason": "", "answers": "",
-    "again": False, "person_name": "", "expired": True, "unknown": [], "left": 0, "why": "", "told": [], "suspended": [], "resumed": [], "keep": 0, "removed": False,
-}  # fmt: skip
 TEMPLATES = Path(notice.__file__).with_name("templates")
 
 
@@ -100,7 +48,8 @@ def amis(config: Config, peer: Peer) -> ListView:
 
 def body(content: bytes) -> str:
     """The text, as Python's email, which did not write it, reads it."""
-    part = email.message_from_bytes(content, policy=email.policy.default)
+    part = email.message_from_bytes(content, policy=email.policy.default).get_body(("plain",))
+    assert part is not None
     text: str = part.get_content()
     return text.replace("\r\n", "\n")
 
@@ -108,17 +57,17 @@ def body(content: bytes) -> str:
 def test_the_templates_are_all_there() -> None:
     """English and French have the same notices, and these are all of them."""
     for language in ("en", "fr"):
-        assert {path.stem for path in (TEMPLATES / language).iterdir()} == set(VALUES)
+        assert {path.stem for path in (TEMPLATES / language).iterdir()} == set(sample.VALUES)
 
 
 @pytest.mark.parametrize("language", ["en", "fr"])
-@pytest.mark.parametrize("template", VALUES)
+@pytest.mark.parametrize("kind", sample.VALUES)
 @pytest.mark.parametrize("optional", [True, False], ids=["everything given", "only what must be"])
-def test_every_notice(config: Config, amis: ListView, template: str, language: str, optional: bool) -> None:
+def test_every_notice(config: Config, amis: ListView, kind: str, language: str, optional: bool) -> None:
     """Every notice is whole in both languages: 7-bit, short lines, each field once, answered by nobody, signed on the way."""
-    values = VALUES[template] if optional else {key: OPTIONAL.get(key, value) for key, value in VALUES[template].items()}
+    values = sample.VALUES[kind] if optional else sample.least(kind)
     content = notice.write(
-        config, secret.load(config), template, "jane@example.org", amis, language, name="Jérôme" if optional else "", **values
+        config, secret.load(config), kind, "jane@example.org", amis, language, name="Jérôme" if optional else "", **values
     )
     assert content.isascii()
     assert content.count(b"\n") == content.count(b"\r\n") == content.count(b"\r")
@@ -160,9 +109,12 @@ def test_everybody_in_their_own_language(config: Config, amis: ListView, peer: P
     assert "désabonné(e)" in body(peer.letters[0].content)
 
 
-@given(st.text(), st.text(), st.text())
-def test_no_value_can_do_harm(subject: str, name: str, reason: str) -> None:
+def test_no_value_can_do_harm(config: Config) -> None:
     """Whatever stands in a list's subject, a name or a reason: the same fields, one body, nothing that a terminal could obey."""
+    given(st.text(), st.text(), st.text())(harmless)()
+
+
+def harmless(subject: str, name: str, reason: str) -> None:
     the_list = ListView(1, "amis", "lists.example.org", "amis.lists.example.org", "closed", "discussion", subject, {"language": "fr"}, {})
     content = notice.write(CONFIG, SECRET, "refused", "a@example.org", the_list, "fr", name=name, reason=reason)
     message = Message.parse(content)
@@ -196,7 +148,7 @@ def test_nobody_answers_for_a_list_that_takes_no_mail(config: Config, amis: List
 @pytest.mark.parametrize("changed", [True, False])
 def test_each_answer_to_a_moderator(config: Config, amis: ListView, state: str, language: str, changed: bool) -> None:
     """Whatever became of a held post, the moderator who answered is told in a whole notice."""
-    values = {"post": POST, "by": "joe@example.org", "state": state, "changed": changed, "reason": ""}
+    values = {"post": sample.POST, "by": "joe@example.org", "state": state, "changed": changed, "reason": ""}
     text = body(notice.write(config, secret.load(config), "answered", "a@example.org", amis, language, **values))
     assert "Séance" in text
     assert "\n\n\n" not in text
@@ -206,11 +158,14 @@ def test_a_message_goes_with_a_notice_as_it_is(config: Config, amis: ListView) -
     """A held post is attached, byte for byte, below a text that mail programs show; the notice is threaded to it."""
     post = "From: a@example.org\r\nSubject: =?x?=\r\n\r\n--x\r\né\r\n".encode()
     content = notice.write(
-        config, secret.load(config), "held", "a@example.org", amis, "en", posts=[POST], again=False, attached=post, answers="<1@example.org>", reply_to="r@example.org"
+        config, secret.load(config), "held", "a@example.org", amis, "en", posts=[sample.POST], again=False,
+        attached=post, answers="<1@example.org>", reply_to="r@example.org"
     )
     assert post in content
     parsed = email.message_from_bytes(content)
-    assert [part.get_content_type() for part in parsed.walk()] == ["multipart/mixed", "text/plain", "message/rfc822", "text/plain"]
+    assert [part.get_content_type() for part in parsed.walk()] == [
+        "multipart/mixed", "multipart/alternative", "text/plain", "text/html", "message/rfc822", "text/plain",
+    ]  # fmt: skip
     assert (parsed["In-Reply-To"], parsed["Reply-To"]) == ("<1@example.org>", "r@example.org")
 
 
@@ -243,3 +198,44 @@ def test_a_rehearsal_sends_nothing(config: Config, amis: ListView, peer: Peer) -
         assert notice.send(config, "reopened", "a@example.org", amis)
         people.subscribe(config, SHELL, amis, "a@example.org")
     assert peer.letters == []
+
+
+@pytest.mark.parametrize("name", [name for name in template.names() if template.default(name, "en").links])
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_what_is_to_be_clicked_has_a_page(config: Config, amis: ListView, name: str, language: str) -> None:
+    """Beside the text stands the same as HTML, in its language, with each link to click and nothing to fetch; all of it in ASCII."""
+    content = notice.write(config, secret.load(config), name, "jane@example.org", amis, language, name="<b>Jérôme & Cie", **sample.VALUES[name])
+    assert content.isascii()
+    parsed = email.message_from_bytes(content, policy=email.policy.default)
+    assert [part.get_content_type() for part in parsed.walk()] == ["multipart/alternative", "text/plain", "text/html"]
+    page = parsed.get_body(("html",)).get_content().replace("\r\n", "\n")
+    text = body(content)
+    assert set(re.findall(r"<(mailto:[^>]+)>", text)) == set(map(html.unescape, re.findall(r'<a href="([^"]+)">', page)))
+    assert f'<html lang="{language}">' in page
+    assert not re.search(r"<(?!/?(?:!DOCTYPE|html|head|meta|title|body|p|br|a)\b)|\b(?:src|style|class|onclick)=", page)
+    assert htmltext.read(page).split() == re.sub(r"<(mailto:[^>]+)>", r"\1", text).split()
+
+
+def test_which_notices_have_something_to_click() -> None:
+    """The same in both languages, and those where a click is an answer are among them."""
+    clicked = [{name for name in template.names() if template.default(name, language).links} for language in ("en", "fr")]
+    assert clicked[0] == clicked[1]
+    assert clicked[0] >= {"held", "held_several", "confirm", "invitation", "subscribed", "subscription", "request", "reminder"}
+
+
+@pytest.mark.parametrize("replied", [True, False])
+def test_a_notice_is_threaded_and_answered_by_nobody(config: Config, amis: ListView, peer: Peer, replied: bool) -> None:
+    """It hangs below what it is about, says that a program wrote it (RFC 3834 section 5), and nothing is returned to its sender."""
+    assert notice.send(config, "rejected", "a@example.org", amis, post=sample.POST, reason="", answers="<1@example.org>", replied=replied)
+    letter = peer.letters[0]
+    message = Message.parse(letter.content)
+    assert letter.mail.startswith("MAIL FROM:<> ") or letter.mail == "MAIL FROM:<>"
+    assert message.text("Auto-Submitted") == ("auto-replied" if replied else "auto-generated")
+    assert (message.text("In-Reply-To"), message.text("References")) == ("<1@example.org>", "<1@example.org>")
+
+
+@pytest.mark.parametrize("answers", ["", "no id", "<a@b>\r\nBcc: x@example.org", "<é@b>", f"<{'a' * 300}@b>"])
+def test_what_is_no_message_id_threads_nothing(config: Config, amis: ListView, answers: str) -> None:
+    """What a stranger wrote for a Message-ID gets into no field unless it is one."""
+    content = notice.write(config, secret.load(config), "expired", "a@example.org", amis, "en", post=sample.POST, answers=answers)
+    assert not {"in-reply-to", "references", "bcc"} & {field.name for field in Message.parse(content).fields}
