@@ -87,6 +87,7 @@ def nouns() -> dict[str, tuple[str, str]]:
         "listmaster": ("roles",    _("Listmasters: they run the site and decide on requests.")),
         "block":      ("blocks",   _("The block list: who may not post or subscribe.")),
         "sub":        ("subs",     _("People who wait for an owner's approval: approve, refuse.")),
+        "template":   ("templates", _("What notices say: look, change, preview.")),
         "mod":        ("held",     _("Held posts: approve, reject, discard.")),
         "bounce":     ("bounces",  _("Delivery reports: what they mean, and whose mailbox fails.")),
         "post":       ("posts",    _("Posts that lists distributed.")),
