@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from kelou import directory, failing, htmltext, membership, mime, moderation, policy
+from kelou import digest, directory, failing, membership, moderation, plaintext, policy
 from kelou.directory import ListView
 from kelou.i18n import _
 from kelou.message import Message
@@ -70,7 +70,7 @@ def show(run: Run, number: int, raw: bool) -> None:
     message = Message.parse(content).without(("kelou-",))
     if run.json:
         fields = [{"name": field.raw.partition(b":")[0].decode("ascii"), "value": field.text} for field in message.fields]
-        output.data(output.to_json(record | {"why": why, "header": fields, "text": _text(message)}))
+        output.data(output.to_json(record | {"why": why, "header": fields, "text": plaintext.read(message, TEXT)}))
         return
     titles = _columns() | {"authenticated": _("author is certain"), "why": _("why"), "state": _("state"), "message_id": "Message-ID"}
     titles |= {"reverse_path": _("reverse-path"), "decided": _("decided"), "decided_by": _("decided by"), "reason": _("reason")}
@@ -79,24 +79,7 @@ def show(run: Run, number: int, raw: bool) -> None:
         name = field.raw.partition(b":")[0].decode("ascii")
         output.data(output.safe(f"{name}: {field.text[:2000]}"))
     output.data("")
-    output.data(output.safe(_text(message), keep="\n\t"))
-
-
-def _text(message: Message) -> str:
-    """The text parts, and a line for each part that is none."""
-    try:
-        parts = mime.parts(message)
-    except mime.TooComplex:
-        return _("(The parts of this message are too many to be shown; --raw has its bytes.)")
-    shown = []
-    for part in parts:
-        if part.type == "text/plain" and part.disposition != "attachment":
-            shown.append(mime.text(message, part, TEXT))
-        elif part.type == "text/html" and not any(other.type == "text/plain" for other in parts):
-            shown.append(htmltext.read(mime.text(message, part, TEXT)))
-        elif not part.type.startswith("multipart/"):
-            shown.append(_("({type} {name}, {size} octets)").format(type=part.type, name=part.filename, size=part.end - part.start))
-    return "\n".join(text.replace("\r\n", "\n") for text in shown)
+    output.data(output.safe(plaintext.read(message, TEXT), keep="\n\t"))
 
 
 def _decide(ctx: click.Context, numbers: Sequence[int], verb: Callable[[int], moderation.Outcome], wanted: str) -> None:
@@ -166,7 +149,7 @@ def discard(ctx: click.Context, numbers: tuple[int, ...], block_author: bool) ->
 def maintain(run: Run) -> None:
     run.require_shell()
     with run.database() as config:
-        counts = moderation.maintain(config) | membership.maintain(config) | failing.maintain(config)
+        counts = moderation.maintain(config) | membership.maintain(config) | failing.maintain(config) | digest.maintain(config)
         run.done(counts, ", ".join(f"{name}={count}" for name, count in counts.items() if count) or _("Nothing was due."))
 
 

@@ -35,6 +35,7 @@ def _columns() -> dict[str, str]:
         "since": _("since"),
         "source": _("source"),
         "bounce_score": _("bounce score"),
+        "suspended": _("suspended"),
     }
 
 
@@ -164,7 +165,8 @@ def list_(run: Run, name: str) -> None:
         run.rows(_columns(), people.subscribers(found), _("{list} has no subscribers.").format(list=found.address))
 
 
-@members.command("set", dry_run="rollback", help=_("Change a subscriber: mode=mail|nomail, own_posts=yes|no, posting=default|hold|accept|refuse, name=…"))
+@members.command("set", dry_run="rollback", help=_(
+    "Change a subscriber: mode=mail|digest|digestplain|nomail, suspended=FROM..UNTIL, own_posts=yes|no, posting=default|hold|accept|refuse, name=…"))
 @click.argument("name", metavar=LIST)
 @click.argument("email", metavar=EMAIL)
 @click.argument("values", metavar=_("KEY=VALUE…"), nargs=-1, required=True)

@@ -155,9 +155,11 @@ def worth_asking(config: Config, the_list: ListView | None, other: Address, verb
 
 # Options of a subscription: what each changes, or why it is not there.
 OPTIONS: Mapping[str, Mapping[str, str]] = {
-    "mail": {"mode": "mail"},
+    "mail": {"mode": "mail", "suspended": "no"},
+    "digest": {"mode": "digest", "suspended": "no"},
+    "digestplain": {"mode": "digestplain", "suspended": "no"},
     "nomail": {"mode": "nomail"},
-    "suspend": {"mode": "nomail"},
+    "suspend": {"mode": "nomail"},  # without dates
     "me": {"own_posts": "yes"},
     "not_me": {"own_posts": "no"},
     "conceal": {"concealed": "yes"},
@@ -174,16 +176,28 @@ def set_(errand: Errand, command: Command) -> Done:
     if values is None:
         raise BadData(_("{option} is not offered here; there are: {options}").format(option=command.option, options=", ".join(OPTIONS)))
     if command.value:
-        raise BadData(_("Dates can not be kept; write nomail now, and mail when you want posts again."))
+        values = {"suspended": command.value}
     if not lists:
         return Done(_("{address} is subscribed to no list.").format(address=errand.address))
-    rows = [(the_list, people.update(errand.config, errand.actor, the_list, str(errand.address), values)) for the_list in lists]
-    return Done("\n".join(f"{the_list.address}: {_options(row)}" for the_list, row in rows))
+    if command.list != "*":
+        return Done(f"{lists[0].address}: {_set_for(errand, lists[0], values)}")
+    said = []
+    for the_list in lists:
+        try:
+            said.append(f"{the_list.address}: {_set_for(errand, the_list, values)}")
+        except NotPermitted as no:  # one that has no digests, say
+            said.append(str(no))
+    return Done("\n".join(said))
+
+
+def _set_for(errand: Errand, the_list: ListView, values: Mapping[str, str]) -> str:
+    return _options(people.update(errand.config, errand.actor, the_list, str(errand.address), values))
 
 
 def _options(row: Mapping[str, Any]) -> str:
     """A subscription's options, as one sets them."""
     shown = [row["mode"], "me" if row["own_posts"] else "not_me", *(["conceal"] if row["concealed"] else [])]
+    shown += [f"suspend {row['suspended'].replace('..', ' ')}"] if row["suspended"] else []
     return ", ".join(shown)
 
 
@@ -258,7 +272,7 @@ def review(errand: Errand, command: Command) -> Done:
         raise NotPermitted(_("The subscribers of {list} are not shown to you.").format(list=the_list.address))
     every = list(people.subscribers(the_list))
     shown = [row for row in every if owner or not row["concealed"]]
-    lines = [f"  {row['email']} {row['name']}".rstrip() + (f" ({_options(row)})" if owner and row["mode"] != "mail" else "") for row in shown]
+    lines = [f"  {row['email']} {row['name']}".rstrip() + (f" ({_options(row)})" if owner and (row["mode"] != "mail" or row["suspended"]) else "") for row in shown]
     head = ngettext("{list} has {number} subscriber.", "{list} has {number} subscribers.", len(every))
     return Done("\n".join([head.format(list=the_list.address, number=len(every)), *lines]))
 

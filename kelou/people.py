@@ -22,6 +22,7 @@ from .directory import ListView
 from .i18n import N_, _
 from .message import decode
 from .models import Account, Bounce, Domain, Listmaster, MailingList, PendingSubscription, Role, Subscription, iso, now
+from .reception import DAYS, DIGESTS, MODE, RECEIVED, days
 from .refusal import BadData, NotFound, NotPermitted
 from .setting import BOOL, LINE, Setting, SettingError, choice, table
 from .setting import find as find_setting
@@ -32,7 +33,14 @@ NAME = 150  # characters of a display name, as Sympa's gecos
 # What can be changed of a subscription; `owner` says that the subscribers themselves may not.
 FIELDS = table(
     [
-        Setting("mode", choice("mail", "nomail"), "mail", N_("How posts are received: mail, or nomail (not at all)."), owner=False),
+        Setting(
+            "mode",
+            MODE,
+            "mail",
+            N_("How posts are received: mail, digest (together, each whole), digestplain (together, as one text), nomail (not at all)."),
+            owner=False,
+        ),
+        Setting("suspended", DAYS, (), N_("From which day to which they receive nothing."), owner=False),
         Setting("own_posts", BOOL, True, N_("Whether they receive their own posts."), owner=False),
         Setting(
             "posting", choice("default", "hold", "accept", "refuse"), "default", N_("What happens to their posts, over the list's policy.")
@@ -294,8 +302,8 @@ def unsubscribe(config: Config, actor: Actor, the_list: ListView, address: str, 
 
 
 def update(config: Config, actor: Actor, the_list: ListView, address: str, values: Mapping[str, str]) -> dict[str, Any]:
-    """Change a subscriber's mode (mail, nomail), own_posts (yes, no), posting (default, hold, accept, refuse), concealed or name; all or none.
-    Returns their row as `subscribers` shows it. Raises BadData, NotFound."""
+    """Change a subscriber's mode (mail, digest, digestplain, nomail), suspended (FROM..UNTIL, no), own_posts (yes, no), posting (default, hold,
+    accept, refuse), concealed or name; all or none. Returns their row as `subscribers` shows it. Raises BadData, NotFound."""
     parsed = read_address(address)
     try:
         read = {key: find_setting(FIELDS, key).read(text) for key, text in values.items()}
@@ -307,23 +315,32 @@ def update(config: Config, actor: Actor, the_list: ListView, address: str, value
         held = _subscription(the_list, parsed)
         if held is None:
             raise NotFound(_("{address} is not subscribed to {list}").format(address=parsed, list=the_list.address))
+        if read.get("mode") in DIGESTS and not the_list["digest"]:
+            raise NotPermitted(_("{list} has no digests").format(list=the_list.address))
         before = _row(held)
         if "name" in read:
             held.account.name = clean_name(read.pop("name"))
             held.account.save(only=[Account.name])
+        if "suspended" in read:
+            held.suspended_from, held.suspended_until = read.pop("suspended") or (None, None)
+            if held.suspended_until and held.suspended_until <= now():
+                raise BadData(_("{days} is over already").format(days=values["suspended"]))
         for key, value in read.items():
             setattr(held, key, "" if value == "default" else value)
-        if read.get("mode") == "mail" and before["mode"] == "suspended":  # what came back before says nothing any more
+        if read.get("mode") in RECEIVED and before["mode"] == "suspended":  # what came back before says nothing any more
             held.failing, held.reachable, held.bounce_score = "", now(), None
-        held.save(only=[*(getattr(Subscription, key) for key in ("mode", "own_posts", "posting", "concealed", "failing", "reachable", "bounce_score"))])
+        held.save(only=[getattr(Subscription, key) for key in _CHANGED])
         after = _row(held)
         if after != before:
             record(actor, "member set", the_list.address, held.account.address, before, after)
     return after
 
 
+_CHANGED = ("mode", "suspended_from", "suspended_until", "own_posts", "posting", "concealed", "failing", "reachable", "bounce_score")
+
+
 def subscribers(the_list: ListView) -> Iterator[dict[str, Any]]:
-    """The subscribers by address, as `--json` shows them: email, name, mode, own_posts, posting, since,
+    """The subscribers by address, as `--json` shows them: email, name, mode, suspended, own_posts, posting, since,
     source, concealed, consent, bounce_score."""
     query = Subscription.select(*_COLUMNS).join(Account).where(Subscription.list == the_list.id).order_by(Account.key).tuples()
     with connection():
@@ -400,6 +417,8 @@ _COLUMNS = (
     Account.address,
     Account.name,
     Subscription.mode,
+    Subscription.suspended_from,
+    Subscription.suspended_until,
     Subscription.own_posts,
     Subscription.posting,
     Subscription.since,
@@ -411,12 +430,24 @@ _COLUMNS = (
 
 
 def _fields(
-    email: str, name: str, mode: str, own_posts: bool, posting: str, since: int, source: str, concealed: bool, consent: str, bounce_score: int | None
+    email: str,
+    name: str,
+    mode: str,
+    first: int | None,
+    last: int | None,
+    own_posts: bool,
+    posting: str,
+    since: int,
+    source: str,
+    concealed: bool,
+    consent: str,
+    bounce_score: int | None,
 ) -> dict[str, Any]:
     return {
         "email": email,
         "name": name,
         "mode": mode,
+        "suspended": days((first, last)) if first is not None and last is not None and last > now() else None,
         "own_posts": bool(own_posts),
         "posting": posting or "default",
         "since": iso(since),
@@ -429,12 +460,14 @@ def _fields(
 
 def _row(held: Subscription) -> dict[str, Any]:
     who = held.account
-    return _fields(who.address, who.name, held.mode, held.own_posts, held.posting, held.since, held.source, held.concealed, held.consent, held.bounce_score)
+    wanted = (held.mode, held.suspended_from, held.suspended_until, held.own_posts, held.posting)
+    return _fields(who.address, who.name, *wanted, held.since, held.source, held.concealed, held.consent, held.bounce_score)
 
 
 def _nowhere(email: str, name: str) -> dict[str, Any]:
     """The row of somebody who is not subscribed."""
-    return {"roles": [], "email": email, "name": name, **dict.fromkeys(("mode", "own_posts", "posting", "since", "source", "concealed", "consent", "bounce_score"))}
+    fields = ("mode", "suspended", "own_posts", "posting", "since", "source", "concealed", "consent", "bounce_score")
+    return {"roles": [], "email": email, "name": name, **dict.fromkeys(fields)}
 
 
 def _holder(email: str, name: str, since: int) -> dict[str, Any]:
