@@ -64,8 +64,8 @@ class Entry:
         """What the index says of it."""
         author = author_of(self.message)
         name = (author.name or str(author.address)) if author else self.message.text("from")
-        line = f"{self.message.text('subject')[:200] or _('(no subject)')} ({name[:100]})"
-        return line + (" " + _("[encrypted, and left out]") if self.encrypted else "")
+        subject = self.message.text("subject")[:200] or _("(no subject)")
+        return " ".join([subject, f"({name[:100]})", *([_("[encrypted, and left out]")] if self.encrypted else [])])
 
 
 # What is due.

@@ -110,6 +110,11 @@ TABLE = {
     "unsubscribe who is not": Row("stranger", "unsubscribe {list}", "désabonner {list}", "{stranger}", asked=True),
     "nomail": Row("subscriber", "set {list} nomail", "régler {list} ne pas recevoir", "nomail", lambda s: s.option("mode") == "nomail", asked=True),
     "nomail for all": Row("subscriber", "set * nomail", "régler * nomail", "nomail", lambda s: s.option("mode") == "nomail", asked=True),
+    "digest": Row("subscriber", "set {list} digest", "régler {list} compilation", "digest", lambda s: s.option("mode") == "digest", asked=True),
+    "plain digest for all": Row("subscriber", "set * digestplain", "régler * compilation texte", "digestplain", lambda s: s.option("mode") == "digestplain", asked=True),
+    "holidays": Row(
+        "subscriber", "set {list} suspend 2090-07-01 2090-08-31", "régler * vacances du 2090-07-01 au 2090-08-31", "suspend 2090-07-01 2090-08-31",
+        lambda s: s.option("suspended") == "2090-07-01..2090-08-31", asked=True),
     "not_me": Row("subscriber", "set {list} not_me", "régler {list} sauf moi", "not_me", lambda s: s.option("own_posts") is False, asked=True),
     "conceal": Row("subscriber", "set {list} conceal", "régler {list} masquer", "conceal", lambda s: s.option("concealed") is True, asked=True),
     "an option that is not here": Row("subscriber", "set {list} urlize", "régler {list} urlize", "urlize", asked=True),
