@@ -24,7 +24,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 from peewee import IntegrityError
 
@@ -40,14 +39,13 @@ from .message import Message
 from .models import Account, Bounce, Chunk, DigestPost, Post, Subscription, now
 from .pace import Pace
 from .reading import Reading
+from .reception import DIGESTS, RECEIVED, here
 from .reply import OK, Reply
 from .resolver import Trouble
 from .secret import Secret
 from .submission import Outcome, Pool, Unavailable
 
 STALE = 3600  # seconds without a sign of life after which another handler's work is free; longer than any chunk may take
-
-DIGESTS = ("digest", "digestplain")  # modes in which posts are received together
 
 PATIENCE = 86400  # seconds that a post waits for the DNS of its author's domain; then it goes out in the list's name, before Postfix gives it up
 
@@ -99,11 +97,6 @@ def _cut(post: Post, subscriptions: Sequence[int], size: int) -> None:
     rows = [(post.id, start, _join(subscriptions[start : start + size])) for start in range(0, len(subscriptions), size)]
     for some in range(0, len(rows), 100):
         Chunk.insert_many(rows[some : some + 100], fields=[Chunk.post, Chunk.number, Chunk.subscriptions]).execute()
-
-
-def here(today: Any) -> Any:
-    """The condition that a subscriber is not on holiday."""
-    return Subscription.suspended_from.is_null() | (Subscription.suspended_from > today) | (Subscription.suspended_until <= today)
 
 
 _DIGEST_READER = Prepared(lambda list_id: Subscription.select(Subscription.id).where(Subscription.list == list_id, Subscription.mode.in_(DIGESTS)).limit(1))
@@ -399,7 +392,7 @@ def _people(post: Post, chunk: int) -> list[Person]:
             Subscription.select(Subscription.id, Account.id, Account.address, Account.domain, Account.name)
             .join(Account)
             .where(Subscription.id.in_(numbers[start : start + 1000]), Subscription.list == post.list_id)
-            .where(Subscription.mode.in_(["mail", *DIGESTS]), here(now()))  # who changed from one to the other would else get neither
+            .where(Subscription.mode.in_(RECEIVED), here(now()))  # who changed from one to the other would else get neither
         )
         # The local part goes out as spelled; the domain in the form that DNS and every server know.
         for number, account, address, domain, name in rows.tuples():
