@@ -170,7 +170,7 @@ def call(arguments: Sequence[str]) -> int:
     speak(language(arguments, i18n.from_environment()))
     try:
         result = tree().main(list(arguments), prog_name="kelou", standalone_mode=False)
-        sys.stdout.flush()
+        output.flush()
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
         help = f" ({error.ctx.command_path} --help)" if isinstance(error, click.UsageError) and error.ctx else ""
@@ -182,7 +182,7 @@ def call(arguments: Sequence[str]) -> int:
         _abandon()  # who read us has gone
         return 128 + signal.SIGPIPE
     except Exception as error:
-        if isinstance(error, OSError) and (reason := _unwritten()):
+        if isinstance(error, OSError) and (reason := _unwritten(error)):
             output.problem(_("the output could not be written: {reason}").format(reason=reason))
             return UNWRITTEN
         if os.environ.get("KELOU_DEBUG") == "1":
@@ -195,14 +195,16 @@ def call(arguments: Sequence[str]) -> int:
         return refusal.exit if refusal else FAULT
 
 
-def _unwritten() -> str:
-    """Why standard output takes nothing (a full disk), if it does not."""
+def _unwritten(error: OSError) -> str:
+    """Why standard output takes nothing (a full disk), if that is what went wrong."""
     try:
-        sys.stdout.flush()
-    except OSError as error:
-        _abandon()
-        return error.strerror or str(error)
-    return ""
+        output.flush()
+    except output.Unwritten as again:  # Click wrote it: our own help
+        error = again
+    if not isinstance(error, output.Unwritten):
+        return ""
+    _abandon()
+    return error.strerror or str(error)
 
 
 def _abandon() -> None:

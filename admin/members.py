@@ -107,7 +107,7 @@ def add(ctx: click.Context, name: str, email: str, person: tuple[str, ...], sile
 @click.option("--sync", is_flag=True, help=_("Remove who is not in the file."))
 @click.option("--quiet", "silent", is_flag=True, help=_("Without a welcome."))
 @click.option("--force", is_flag=True, help=_("To a pending list too (listmasters)."))
-@click.option("--reject-file", type=click.Path(readable=False, path_type=Path), help=_("Write the lines that did not get in there."))
+@click.option("--reject-file", metavar=_("FILE"), type=click.Path(readable=False, path_type=Path), help=_("Write the lines that did not get in there."))
 @click.pass_context
 def import_(ctx: click.Context, name: str, file: str, sync: bool, silent: bool, force: bool, reject_file: Path | None) -> None:
     run: Run = ctx.obj

@@ -11,7 +11,8 @@ import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -152,10 +153,30 @@ def coloured(text: str, code: str, stream: Any = None) -> str:
     return f"\x1b[{code}m{text}\x1b[0m"
 
 
+class Unwritten(OSError):
+    """Standard output takes nothing."""
+
+
 def data(text: str) -> None:
-    """Write data."""
-    if text:
-        sys.stdout.write(text + "\n")
+    """Write data. Raises Unwritten."""
+    with _writing():
+        sys.stdout.write(text + "\n" if text else "")
+
+
+def flush() -> None:
+    """Let go of all that was written. Raises Unwritten."""
+    with _writing():
+        sys.stdout.flush()
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:  # who read us wants no more
+        raise
+    except OSError as error:
+        raise Unwritten(*error.args) from error
 
 
 def message(text: str) -> None:
