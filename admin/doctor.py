@@ -14,12 +14,12 @@ import click
 from peewee import PeeweeException, fn
 
 from kelou import database, domains, people, published, resolver, secret, signing
-from kelou.config import Config
+from kelou.config import SETTINGS, Config
 from kelou.finding import Finding
 from kelou.i18n import _
 from kelou.models import Audit, iso, now
 from kelou.refusal import Refusal
-from kelou.setting import SettingError
+from kelou.setting import ENDPOINT, SettingError
 
 from . import output
 from .command import Verb
@@ -133,7 +133,7 @@ def _clock() -> Finding:
 
 def _reinjection(config: Config) -> Iterator[Finding]:
     """Whether Postfix takes what lists send."""
-    for key in ("postfix.reinjection", "postfix.copies"):
+    for key in (setting.key for setting in SETTINGS.values() if setting.key.startswith("postfix.") and setting.kind is ENDPOINT):
         host, _colon, port = config[key].rpartition(":")
         try:
             with socket.create_connection((host.strip("[]"), int(port)), 5):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .i18n import LANGUAGES, N_, _
-from .setting import BOOL, COUNT, DURATION, ENDPOINT, ENDPOINTS, LINE, LINES, Setting, SettingError, choice, find, table
+from .setting import BOOL, COUNT, DURATION, ENDPOINT, ENDPOINTS, INT, LINE, LINES, Setting, SettingError, choice, find, table
 
 DEFAULT_PATH = Path("/etc/kelou/kelou.toml")
 
@@ -27,9 +27,10 @@ SETTINGS = table([
     Setting("secret.file", LINE, "/var/lib/kelou/secret", N_("The file with this site's secret; kelou init makes it, several hosts share it.")),
     Setting("postfix.sockets", LINE, "/var/spool/postfix/kelou",
             N_("The folder of the sockets for Postfix: milter.sock, lmtp.sock and map.sock. Inside Postfix's queue directory it works chrooted too.")),
-    Setting("postfix.reinjection", ENDPOINT, "127.0.0.1:10026", N_("The smtpd that takes what lists send; master.cf's service of that port signs it.")),
-    Setting("postfix.personal", ENDPOINT, "127.0.0.1:10027",
-            N_("The smtpd that takes personal copies, which are signed already; master.cf's service of that port asks no milter.")),
+    Setting("postfix.reinjection", ENDPOINT, "127.0.0.1:10026",
+            N_("The smtpd that takes notices and what is passed on; master.cf's service of that port has the milter sign it.")),
+    Setting("postfix.copies", ENDPOINT, "127.0.0.1:10027",
+            N_("The smtpd that takes the copies of posts, which are signed already; master.cf's service of that port asks no milter.")),
     Setting("postfix.command_directory", LINE, "/usr/sbin", N_("Where postconf, postfix and postqueue are.")),
     Setting("postfix.config_directory", LINE, "/etc/postfix", N_("The folder of main.cf and master.cf.")),
     Setting("authors.trusted_daemons", LINES, ("SUBMISSION",),
@@ -48,6 +49,11 @@ SETTINGS = table([
     Setting("distribution.backlog", COUNT, 500, N_("Messages under way in Postfix's queue from which on personal copies wait.")),
     Setting("lists.pending_subscribers", BOOL, False, N_("Whether subscribers may be added to a list that is not active yet.")),
     Setting("lists.renamed", DURATION, 180 * 86400, N_("How long a renamed list's old address goes on taking mail.")),
+    Setting("lists.watched_posts", INT, 0, N_("How many of a new list's first posts to many subscribers the listmasters decide on; 0: none.")),
+    Setting("lists.watched_from", INT, 500, N_("From how many subscribers on a list's first posts are watched.")),
+    Setting("feedback.sender", LINE, "",
+            N_("A name for this site in Feedback-ID, by which Gmail's Postmaster Tools tell whose posts are marked as spam; empty: no such field.")),
+    Setting("feedback.address", BOOL, False, N_("Whether posts ask for reports of complaints (CFBL-Address) to the list's address for bounces.")),
     Setting("mta_sts.url", LINE, "", N_("Where postfix-mta-sts-resolver listens, for example 127.0.0.1:8461; empty: not used.")),
     Setting("log.file", LINE, "", N_("The file that Kelou's and Postfix's log lines go to, which kelou trace reads; empty: it asks the journal.")),
     Setting("log.level", choice("error", "warning", "info", "debug"), "info", N_("What the daemons log.")),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from peewee import fn
+
 from . import standing
 from .address import AddressError, parse
 from .database import Prepared
 from .directory import ListView
 from .message import Message
-from .models import Post
+from .models import Post, Subscription, now
 from .policy import Author, Facts
 from .reading import Reading, read
 
@@ -38,8 +40,20 @@ def of_message(
         author=author,
         standing=standing.of(the_list.id, reading.author_key, _key(reverse_path)),
         from_fails=from_fails,
+        lately=_LATELY(the_list.id, now() - 3600)[0][0] if the_list["hourly_posts"] else 0,
+        watched=_watched(the_list),
         twin=_twin(the_list.id, reading, digest),
     )
+
+
+def _watched(the_list: ListView) -> bool:
+    """Whether the list has many subscribers, and distributed few posts so far."""
+    few = the_list["watched_posts"]
+    return bool(few) and _LATELY(the_list.id, 0)[0][0] < few and _SUBSCRIBERS(the_list.id)[0][0] >= the_list["watched_from"]
+
+
+_LATELY = Prepared(lambda list_id, since: Post.select(fn.COUNT(Post.id)).where(Post.list == list_id, Post.received >= since))
+_SUBSCRIBERS = Prepared(lambda list_id: Subscription.select(fn.COUNT(Subscription.id)).where(Subscription.list == list_id))
 
 
 def _twin(list_id: int, reading: Reading, digest: str) -> str:

@@ -35,7 +35,7 @@ def list_fields(the_list: ListView, config: Config, unsubscribe: str = "") -> li
     """The fields that stand in all that a list sends. `unsubscribe` is the URL by which one subscriber leaves, where the copy is for one."""
     title = phrase(the_list.subject[:200])
     post = "NO" if the_list["announce"] else f"<{mailto(the_list.address)}>"
-    return [
+    found = [
         field("List-Id", f"{title} <{the_list.list_id}>".lstrip()),
         field("List-Post", post),
         field("List-Help", f"<{command(the_list, config, 'help', '')}>"),
@@ -44,6 +44,12 @@ def list_fields(the_list: ListView, config: Config, unsubscribe: str = "") -> li
         field("List-Owner", f"<{mailto(the_list.sub('owner'))}>"),
         field("Precedence", "list"),  # no standard; absence notices have heeded it for thirty years
     ]
+    if config["feedback.sender"]:  # campaign, customer, kind of mail, sender: of each Gmail makes a table of its own
+        words = (the_list.name, the_list.domain, the_list.type, config["feedback.sender"])
+        found.append(field("Feedback-ID", ":".join(word.replace(":", "-") for word in words)))
+    if config["feedback.address"]:
+        found.append(field("CFBL-Address", f"{the_list.sub('bounces')}; report=arf"))  # RFC 9477 section 3.1.1
+    return found
 
 
 def command(the_list: ListView, config: Config, word: str, argument: str | None = None) -> str:

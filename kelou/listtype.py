@@ -98,6 +98,10 @@ SETTINGS = table([
     Setting("bounce_keep", DURATION, 90 * 86400, N_("How long a suspended subscriber stays; then one more mail is tried, and they are removed or back. 0: for ever.")),
     Setting("bounce_brake", INT, 20, N_(
         "The share of the subscribers, in percent, from which on nobody is suspended or removed: so many fail because of the list or the host."), owner=False),
+    Setting("hourly_posts", INT, 0, N_("How many posts are distributed in an hour; more are held. 0: any number."), owner=False),
+    Setting("watched_posts", INT, 0, N_(
+        "How many of the list's first posts the listmasters decide on, where it has at least watched_from subscribers; 0: none."), owner=False),
+    Setting("watched_from", INT, 500, N_("From how many subscribers on the first posts are watched."), owner=False),
     Setting("max_subscribers", INT, 0, N_("The most subscribers the list may have; 0: no limit."), owner=False),
 ])
 
@@ -139,7 +143,7 @@ def require_placeholders(key: str, value: Any) -> None:
 
 
 # Settings whose default is the site's to choose.
-OF_SITE = {"language": "site.language", "unauthenticated": "authors.unauthenticated"}
+OF_SITE = {"language": "site.language", "unauthenticated": "authors.unauthenticated", "watched_posts": "lists.watched_posts", "watched_from": "lists.watched_from"}
 
 
 def resolve(type_name: str, own: Mapping[str, Any], config: Config) -> dict[str, tuple[Any, str]]:

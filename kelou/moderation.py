@@ -113,11 +113,15 @@ def _send_held(config: Config, the_list: ListView, posts: Sequence[Any], *, agai
 
     Returns of how many posts they were told. They are noted as told before, so that of two who would tell one does, and not if nobody could be.
     """
+    apart = [held for held in posts if held.rule in policy.FOR_LISTMASTERS]
+    if 0 < len(apart) < len(posts):
+        rest = [held for held in posts if held not in apart]
+        return sum(_send_held(config, the_list, some, again=again) for some in (apart, rest))
     told = HeldPost.reminded if again else HeldPost.noticed
     with transaction():
         free = (HeldPost.state == "held", told.is_null())
         posts = [held for held in posts if HeldPost.update({told: now()}).where(HeldPost.id == held.id, *free).execute()]
-        them = people.answerable(the_list.id, "moderator")
+        them = _judges(the_list, posts[0]) if posts else []
         keys = {to: {held.id: _key(the_list, held, to) for held in posts} for to in them}
         content = find(posts[0].id).content if len(posts) == 1 else None
     if not posts:
@@ -140,6 +144,19 @@ def _send_held(config: Config, the_list: ListView, posts: Sequence[Any], *, agai
     with transaction():
         HeldPost.update({told: None}).where(HeldPost.id.in_([held.id for held in posts])).execute()
     return 0
+
+
+def _judges(the_list: ListView, held: Any) -> list[str]:
+    """Who is to decide on a held post."""
+    return people.answerable(None if held.rule in policy.FOR_LISTMASTERS else the_list.id, "moderator")
+
+
+def _require_judge(actor: Actor, held: Any) -> None:
+    """Raises NotPermitted."""
+    if held.rule in policy.FOR_LISTMASTERS:
+        actor.require_listmaster()
+    else:
+        actor.require_moderator(held.list_id)
 
 
 def _attachment(content: bytes) -> bytes:
@@ -294,7 +311,7 @@ def _decide(config: Config, actor: Actor, number: int, state: str, reason: str =
     """One transaction: the decision, if it is not made yet, and what goes `then` with it. Who would decide otherwise learns how it was."""
     with transaction():
         held = find(number)
-        actor.require_moderator(held.list_id)
+        _require_judge(actor, held)
         the_list = directory.view(held.list, config)
         changed = _turn(held, state, actor.name, reason)
         now_is = find(number)
@@ -325,7 +342,7 @@ def _tell_decided(config: Config, the_list: ListView, held: Any, state: str, act
         notice.send(config, "rejected", held.authenticated, the_list, **values)
     with connection():
         lately = HeldPost.select().where(HeldPost.list == the_list.id, HeldPost.decided > now() - HOUR, HeldPost.decided_by != "").count()
-        others = [to for to in people.answerable(the_list.id, "moderator") if people.read_address(to).key != actor.key]
+        others = [to for to in _judges(the_list, held) if people.read_address(to).key != actor.key]
     if (held.noticed or held.reminded) and lately <= BUSY:  # whoever clears up after a flood does not make another one
         notice.send_all(config, "decided", others, the_list, **values)
 
@@ -433,7 +450,7 @@ def by_key(config: Config, row: Token, wanted: str, reason: str, answers: str) -
     actor, number = Actor(row.address, row.address), int(row.object)
     with connection():
         held = find(number)
-        actor.require_moderator(held.list_id)
+        _require_judge(actor, held)
         the_list = directory.view(held.list, config)
     outcome = Outcome(number, held.state, held.decided_by, held.decided or 0, False)
     try:

@@ -54,6 +54,8 @@ class Facts:
     author: Author = field(default_factory=Author)
     standing: Standing = field(default_factory=Standing)  # of the address in From:, proved or not
     from_fails: bool | None = False  # the list would have to rewrite From, and refuses such posts; None: not to be known now
+    lately: int = 0  # posts that the list distributed in the last hour, where it matters
+    watched: bool = False  # it is among the first posts of a list with many subscribers
     twin: str = ""  # a post with this Message-ID was distributed: "same" content, or "other"
 
     @property
@@ -72,6 +74,8 @@ class Decision:
     detail: str = ""
     confirm: bool = False
 
+
+FOR_LISTMASTERS = frozenset({"first_posts"})  # the answers by which a post is held for them, and not for the list's moderators
 
 Rule = Callable[[Facts], Decision | None]
 
@@ -125,6 +129,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "staff_held": ("", N_("On this list, the posts of owners and moderators are held too.")),
     "moderated": ("", N_("The list {list} is moderated.")),
     "not_subscribed": ("", N_("The author is not subscribed to {list}.")),
+    "too_often": ("", N_("More posts than the list {list} distributes in an hour have come.")),
+    "first_posts": ("", N_("The first posts of a list with many subscribers are for the listmasters to decide on.")),
     "accepted": ("", N_("The post is distributed.")),
     "fault": ("", N_("A fault in the list server kept this post from being judged; its log says more.")),
 }  # fmt: skip
@@ -290,6 +296,17 @@ def _policy(policy: str, who: Standing, facts: Facts) -> Decision | None:
     return None
 
 
+def too_often(facts: Facts) -> Decision | None:
+    """More posts in an hour than `hourly_posts`: a loop, or a list that was taken over."""
+    limit = facts.list["hourly_posts"]
+    return _hold("too_often") if facts.reading and limit and facts.lately >= limit else None
+
+
+def first_posts(facts: Facts) -> Decision | None:
+    """The first posts of a list with many subscribers are shown to the listmasters, because one abused list costs everybody their delivery."""
+    return _hold("first_posts") if facts.reading and facts.watched else None
+
+
 RULES: Mapping[Rule, tuple[str, ...]] = {
     state: ("pending", "closed"),
     looping: ("hops", "loop", "list_in_list"),
@@ -313,6 +330,8 @@ RULES: Mapping[Rule, tuple[str, ...]] = {
         "nobody", "staff_held", "member_refused", "member_held", "moderated", "not_subscribed", "subscribers_only", "moderators_only", "owners_only",
         "trouble", "unauthenticated", "unauthenticated_held",
     ),
+    too_often: ("too_often",),
+    first_posts: ("first_posts",),
 }  # fmt: skip
 
 

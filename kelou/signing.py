@@ -47,6 +47,7 @@ SIGNED = (
     "from", "x-original-from", "to", "cc", "subject", "date", "message-id", "reply-to", "sender", "in-reply-to", "references",
     "mime-version", "content-type", "content-transfer-encoding",
     "list-id", "list-post", "list-help", "list-subscribe", "list-unsubscribe", "list-unsubscribe-post", "list-owner", "list-archive",
+    "feedback-id", "cfbl-address",
 )  # fmt: skip
 
 _SELECTOR = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")

@@ -33,7 +33,6 @@ file = "secret"
 sockets = "sockets"
 reinjection = "127.0.0.1:1"
 command_directory = "bin"
-personal = "127.0.0.1:1"
 [dkim]
 directory = "dkim"
 [dns]

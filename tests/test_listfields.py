@@ -13,7 +13,7 @@ from samples import load
 from kelou import listtype
 from kelou.config import Config
 from kelou.directory import ListView
-from kelou.listfields import mailto, with_list_fields
+from kelou.listfields import list_fields, mailto, with_list_fields
 from kelou.message import Message
 
 CONFIG = Config(Path("/none"), {"site.language": "en"})
@@ -167,3 +167,13 @@ def test_a_plus_in_a_name_stays_a_plus() -> None:
     message = with_list_fields(post(), a_list(name="a+b"), CONFIG)
     assert message.text("list-unsubscribe") == "<mailto:sympa@lists.example?subject=unsubscribe%20a%2Bb>"
     assert message.text("list-post") == "<mailto:a%2Bb@lists.example>"
+
+
+def test_fields_for_complaints() -> None:
+    """None unless the site asks for them; then Gmail's four words, and RFC 9477's address."""
+    names = [one.name for one in list_fields(a_list(), CONFIG)]
+    assert not {"feedback-id", "cfbl-address"} & set(names)
+    site = Config(Path("/none"), {"feedback.sender": "kelou:asso", "feedback.address": True})
+    found = {one.name: one.text for one in list_fields(a_list(), site)}
+    assert found["feedback-id"] == "board:lists.example:discussion:kelou-asso"
+    assert found["cfbl-address"] == "board-bounces@lists.example; report=arf"

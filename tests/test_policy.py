@@ -225,3 +225,19 @@ def test_a_list_that_does_not_rewrite_refuses(fails: bool | None, expected: str)
     decision = decide(replace(facts(), from_fails=fails))
     assert outcome(decision) == expected
     assert decision.reply is None or decision.reply.code == (550 if fails else 451)
+
+
+@pytest.mark.parametrize(
+    ("known", "own", "expected"),
+    [
+        ({"lately": 9}, {"hourly_posts": "10"}, "accept accepted"),
+        ({"lately": 10}, {"hourly_posts": "10"}, "hold too_often"),
+        ({"lately": 1000}, {}, "accept accepted"),
+        ({"watched": True}, {}, "hold first_posts"),
+        ({"watched": True}, {"post": "closed"}, "reject nobody"),
+        ({"lately": 10, "standing": NOBODY}, {"hourly_posts": "10"}, "reject subscribers_only"),
+    ],
+)
+def test_guards_of_reputation(known: dict[str, Any], own: dict[str, Any], expected: str) -> None:
+    """Too many posts in an hour, and the first ones to many, are held; who may not post anyway is told so."""
+    assert outcome(decide(replace(facts(**own), **known))) == expected
