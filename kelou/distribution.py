@@ -231,12 +231,13 @@ class Distributor:
         if made.apart:
             self._pace.wait(len(people))
         with ExitStack() as flight:
-            outcome = Outcome(OK)
+            outcome, stale = Outcome(OK), False
             if people:
                 ready = _Once(lambda: self._fly(flight, post, work, chunk, alone=not made.apart))
                 with self._pools[made.endpoint].connection() as postfix:
                     outcome = copies.hand_in(postfix, made, people, ready)
                     postfix.spent = postfix.spent or outcome.lost is not None
+                    stale = postfix.kept and postfix.spent and not ready.done
             left = self._note(post, chunk, people, outcome)
         if outcome.lost:
             raise outcome.lost
@@ -244,8 +245,9 @@ class Distributor:
             maillog.problem("recipient", list=the_list.address, message_id=post.message_id, recipient=people[place].address, reply=reply)
         if not outcome.taken:
             maillog.problem("not-taken", list=the_list.address, message_id=post.message_id, reply=outcome.final)
-        # RFC 5321 section 4.5.3.1.10: "too many recipients" is said to those of this transaction.
-        return bool(left) and outcome.taken and all(reply.code == 452 for reply in outcome.deferred.values())
+        # RFC 5321 section 4.5.3.1.10: "too many recipients" is said to those of this transaction. And an smtpd that lost its milter since the last
+        # post says "later" to the envelope, where another one does not: else a post would wait for minutes after each restart of the milter.
+        return bool(left) and ((stale and not outcome.taken) or (outcome.taken and all(reply.code == 452 for reply in outcome.deferred.values())))
 
     def _fly(self, flight: ExitStack, post: Post, work: _Work, chunk: int, alone: bool) -> None:
         """Note that a chunk is on its way to Postfix. Raises _NotOurs if the post is not ours any more."""
@@ -314,6 +316,10 @@ class _Once:
 
     def __init__(self, do: Callable[[], object]) -> None:
         self._do: Callable[[], object] | None = do
+
+    @property
+    def done(self) -> bool:
+        return self._do is None
 
     def __call__(self) -> None:
         do, self._do = self._do, None

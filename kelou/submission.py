@@ -80,7 +80,8 @@ def _utf8_address(header: bytes) -> bool:
 
 
 class Connection:
-    """One SMTP connection, for message after message. `spent`: it is not to be used for another."""
+    """One SMTP connection, for message after message. `spent`: it is not to be used for another. `kept`: it was idle since an earlier post, and what it
+    says may be of then."""
 
     def __init__(self, endpoint: str) -> None:
         host, _colon, port = endpoint.rpartition(":")
@@ -92,7 +93,7 @@ class Connection:
         self._socket.settimeout(PATIENCE)
         self._replies = self._socket.makefile("rb")
         self._offers: frozenset[str] = frozenset()
-        self.spent = False
+        self.spent = self.kept = False
         try:
             self._greet()
         except Unavailable:
@@ -244,6 +245,7 @@ class Pool:
                     return None
                 since, connection = self._idle.pop()
             if time.monotonic() - since < IDLE and connection.quiet:
+                connection.kept = True
                 return connection
             connection.close()
 
@@ -253,3 +255,5 @@ class Pool:
                 self._idle.append((time.monotonic(), connection))
                 return
         connection.close()
+        if connection.spent:
+            self.close()  # what was idle beside it has most likely lost the same milter

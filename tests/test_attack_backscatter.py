@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from attack import AUTHOR, LISTS, Raw, Watch, etc, fate, mail_to, make, post, queue, run, sendmail, settle, stranger, to, zone
+from attack import AUTHOR, LISTS, Raw, Watch, alive, etc, fate, mail_to, make, post, queue, run, sendmail, settle, stranger, to, zone
 from conftest import Sandbox
 from lmtp_fixture import Client
 
@@ -183,6 +183,7 @@ def test_without_the_milter(sandbox: Sandbox, lists: dict[str, str]) -> None:
         sandbox.up()
     assert victims(sandbox, mark) == []
     assert {name: fate(sandbox, name).sent for name in lists.values()} == before
+    alive(sandbox, lists["anyone"])  # which ends the connections to Postfix that have lost their milter, and say so in the log
 
 
 def test_a_bounce_address_answers_nobody(sandbox: Sandbox, lists: dict[str, str], watch: Watch) -> None:

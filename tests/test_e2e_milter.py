@@ -164,3 +164,16 @@ def test_without_the_milter_other_mail_flows_and_nothing_leaves_unsigned(sandbox
     assert verdicts(sandbox, copy.content) == [f"{LISTS} kelou pass"]
     time.sleep(3)  # the next run of the queue
     assert len(copies(sandbox, name, 1)) == 1
+
+
+def test_after_a_restart_of_the_milter_posts_go_out_at_the_first_try(sandbox: Sandbox) -> None:
+    """Connections to Postfix that were kept from before the restart have lost their milter: a post is handed over on new ones, and not put off."""
+    name = make(sandbox)
+    for number in (1, 2):
+        assert sandbox.submit("ann@example.net", f"{name}@{LISTS}", post(name)).accepted
+        assert len(copies(sandbox, name, number)) == number
+        if number == 1:
+            os.kill(sandbox.info["pids"]["milter"], signal.SIGKILL)
+            sandbox.up()
+    said = [line for line in sandbox.log().splitlines() if f"to=<{name}@{LISTS}>" in line]
+    assert [line.partition("status=")[2][:4] for line in said] == ["sent", "sent"]
