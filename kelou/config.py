@@ -32,6 +32,7 @@ SETTINGS = table([
             N_("The smtpd that takes personal copies, which are signed already; master.cf's service of that port asks no milter.")),
     Setting("postfix.command_directory", LINE, "/usr/sbin", N_("Where postconf, postfix and postqueue are.")),
     Setting("postfix.config_directory", LINE, "/etc/postfix", N_("The folder of main.cf and master.cf.")),
+    Setting("milter.processes", COUNT, 1, N_("Processes of the milter; more than one where a single processor core is not enough for all mail to lists.")),
     Setting("authors.trusted_daemons", LINES, ("SUBMISSION",),
             N_("Names (milter_macro_daemon_name) of smtpd services whose clients may write as any author, as a submission service that checks its clients.")),
     Setting("authors.sasl", choice("same", "any", "no"), "same",

@@ -119,15 +119,21 @@ class Distributor:
     def __init__(self, config: Config, site_secret: Secret, worker: str) -> None:
         self.worker = worker
         self.stopping = threading.Event()
-        self.dns = resolver.from_config(config)
-        self._config = config
-        self._secret = site_secret
-        self._pools = {name: Pool(config[name]) for name in ("postfix.reinjection", "postfix.personal")}
-        self._connections = max(1, config["distribution.connections"])
-        self._helpers = ThreadPoolExecutor(max(1, self._connections - 1), "distribution", keep)
-        self._pace = Pace(config, self.stopping)
         self._busy: set[int] = set()
         self._lock = threading.Lock()
+        self._pools: dict[str, Pool] = {}
+        self._connections = max(1, config["distribution.connections"])
+        self._helpers = ThreadPoolExecutor(max(1, self._connections - 1), "distribution", keep)
+        self.configure(config, site_secret)
+
+    def configure(self, config: Config, site_secret: Secret) -> None:
+        """Work by this configuration from now on. Posts under way go on with the copies that they began with."""
+        idle, self._pools = self._pools, {name: Pool(config[name]) for name in ("postfix.reinjection", "postfix.personal")}
+        self._config, self._secret = config, site_secret
+        self.dns = resolver.from_config(config)
+        self._pace = Pace(config, self.stopping)
+        for pool in idle.values():
+            pool.close()
 
     def close(self) -> None:
         """Close the connections to Postfix."""

@@ -22,12 +22,12 @@ FEW = 5  # recipients of one queue id that are named one by one
 
 _STAMP = r"(?:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d)"
 # As we write it, or as the journal and syslog write it on.
-_OURS = re.compile(rf"({_STAMP}) (?:\S+ [\w./-]+(?:\[\d+\])?: {_STAMP} )?(kelou/[a-z]+)\[\d+\]: ([a-z-]+)((?: .*)?)")
+_OURS = re.compile(rf"({_STAMP}) (?:\S+ (?:[\w./-]+(?:\[\d+\])?: {_STAMP} )?)?(kelou/[a-z]+)\[\d+\]: ([a-z-]+)((?: .*)?)")
 _POSTFIX = re.compile(rf"({_STAMP}) \S+ ([\w./-]+)\[\d+\]: (?!warning:|error:|fatal:|panic:)([0-9A-Za-z]{{5,30}}): (.*)")
 _RECIPIENT = re.compile(r"to=<(.*?)>, .*status=([a-z]+) \((.*)\)", re.DOTALL)
 _PAIR = re.compile(r' ([a-z-]+)=("(?:[^"\\]|\\.)*"|[^ "=\\]*)')
 _ESCAPE = re.compile(r'\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|(["\\nrt]))')
-_JOURNAL = ("SYSLOG_FACILITY=2", *(f"+ SYSLOG_IDENTIFIER={name}" for name in ("kelou", "kelou-lmtp", "kelou-milter")))  # 2: mail
+_JOURNAL = ("SYSLOG_FACILITY=2", *(f"+ SYSLOG_IDENTIFIER={name}" for name in ("kelou", "kelou-lmtp", "kelou-milter", "kelou/lmtp", "kelou/milter")))  # 2: mail
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,18 +6,42 @@ Values come from strangers: blanks and control characters in them are escaped, s
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 _log = logging.getLogger("kelou")
 
 
 def start(door: str, level: str = "info") -> None:
-    """Log to standard error from now on; journald or the sandbox takes it from there."""
+    """Log to standard error from now on; journald or the sandbox takes it from there. The journal knows time, name and process by itself."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(f"%(asctime)s kelou/{door}[%(process)d]: %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+    form = f"%(asctime)s kelou/{door}[%(process)d]: %(message)s"
+    handler.setFormatter(_Journal("%(message)s") if _to_journal() else logging.Formatter(form, "%Y-%m-%dT%H:%M:%S%z"))
     _log.handlers[:] = [handler]
-    _log.setLevel(level.upper())
+    set_level(level)
     _log.propagate = False
+
+
+def set_level(level: str) -> None:
+    """Log what is at least so important: error, warning, info, debug."""
+    _log.setLevel(level.upper())
+
+
+def _to_journal() -> bool:
+    """Whether standard error is the journal's (JOURNAL_STREAM in systemd.exec(5))."""
+    status = os.fstat(2)
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+_PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4}
+
+
+class _Journal(logging.Formatter):
+    """Each line with its priority, as the journal reads it (sd-daemon(3)): a traceback is an error in all of its lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        mark = f"<{_PRIORITIES.get(record.levelno, 3)}>"
+        return "\n".join(mark + line for line in super().format(record).splitlines())
 
 
 def event(name: str, **values: object) -> None:

@@ -41,10 +41,10 @@ logging.getLogger("mail.log").setLevel(logging.CRITICAL)
 
 
 class Handler:
-    """What aiosmtpd asks: its hooks, in the order of the dialogue."""
+    """What aiosmtpd asks: its hooks, in the order of the dialogue. `deliver` may be another one from the next message on."""
 
     def __init__(self, deliver: Deliver, executor: Executor) -> None:
-        self._deliver = deliver
+        self.deliver = deliver
         self._executor = executor
         self.running: set[asyncio.Future[reply.Reply]] = set()
 
@@ -79,7 +79,7 @@ class Handler:
 
     def _answer(self, envelope: Envelope, content: bytes) -> reply.Reply:
         try:
-            return self._deliver(envelope, content)
+            return self.deliver(envelope, content)
         except Exception as error:
             maillog.fault("fault", recipient=envelope.recipient, queue_id=envelope.queue_id, error=type(error).__name__)
             return reply.OUR_FAULT

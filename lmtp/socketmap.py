@@ -65,7 +65,7 @@ class Server:
     """Serves the maps; lookups run in `executor`, for they ask the database."""
 
     def __init__(self, config: Config, executor: Executor) -> None:
-        self._config = config
+        self.config = config
         self._executor = executor
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -73,7 +73,7 @@ class Server:
         loop = asyncio.get_running_loop()
         try:
             while (request := await _netstring(reader)) is not None:
-                answer = await loop.run_in_executor(self._executor, look_up, request, self._config)
+                answer = await loop.run_in_executor(self._executor, look_up, request, self.config)
                 data = answer.encode("ascii", "replace")
                 writer.write(b"%d:%b," % (len(data), data))
                 await writer.drain()

@@ -96,7 +96,7 @@ class Peer:
                 elif verb == "RCPT" and mail and reply.startswith("2"):
                     taken.append(command.partition("<")[2].rpartition(">")[0])
                 elif verb == "DATA" and reply.startswith("3"):
-                    content = b""
+                    content = bytearray()
                     while not content.endswith(b"\r\n.\r\n") and content != b".\r\n":
                         line = lines.readline()
                         if not line:
@@ -104,7 +104,7 @@ class Peer:
                         content += line
                     final = self._reply(".") if mail and taken else "554 5.5.1 No valid recipients"
                     if final.startswith("2") or final in (HANG_UP, SILENT):
-                        self.letters.append(Letter(mail, taken, content[:-3]))
+                        self.letters.append(Letter(mail, taken, bytes(content[:-3])))
                     if final == SILENT:
                         client.recv(1)
                     if final in (HANG_UP, SILENT):
