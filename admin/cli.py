@@ -76,6 +76,7 @@ def nouns() -> dict[str, tuple[str, str]]:
         "doctor":     ("doctor",   _("What is wrong, and how to mend it.")),
         "config":     ("site",     _("The site's configuration.")),
         "serve":      ("site",     _("Run a daemon in the foreground.")),
+        "service":    ("services", _("The daemons as services of systemd.")),
         "sandbox":    ("sandboxes", _("A private Postfix with everything of Kelou, to try it out.")),
         "domain":     ("domains",  _("Domains that lists live in.")),
         "dkim":       ("domains",  _("Keys that the lists' mail is signed with.")),
