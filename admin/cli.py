@@ -95,6 +95,7 @@ def nouns() -> dict[str, tuple[str, str]]:
         "trace":      ("posts",    _("One message through it all: held, decided, distributed.")),
         "audit":      ("audits",   _("Who did what, and when.")),
         "maintain":   ("held",     _("Do what is due: late notices, reminders, expiries.")),
+        "completion": ("completions", _("Completion of commands and options in a shell.")),
         "backup":     ("backup",   _("Everything in one file: database, secret, keys, configuration.")),
     }  # fmt: skip
 

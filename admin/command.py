@@ -81,7 +81,7 @@ class Noun(click.Group):
         super().__init__(*args, params=params, **more)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args:
+        if not args and not ctx.resilient_parsing:  # a shell that completes asks with none
             output.message(ctx.get_help())
             ctx.exit(2)
         return super().parse_args(ctx, args)

@@ -1,7 +1,7 @@
 """The pages of docs/ that are made from the code, so that they can not tell anything else: script/docs writes them, a test compares.
 
 docs/cli.md from the Click tree, docs/configuration.md and docs/kelou.toml.sample from the site's settings, docs/list-settings.md from the lists',
-docs/rules.md from the rules of `kelou.policy`.
+docs/rules.md from the rules of `kelou.policy`, docs/man and docs/completion by `manpage`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kelou.i18n import LANGUAGES, N_, _, speaking
 from kelou.policy import Action
 from kelou.setting import Setting
 
-from . import cli
+from . import cli, manpage
 
 MADE = "<!-- Made by script/docs from the code: change it there. -->"
 
@@ -30,6 +30,8 @@ def pages() -> dict[str, str]:
         "list-settings.md": list_settings(),
         "rules.md": rules(),
         "kelou.toml.sample": config.sample(),
+        **{f"man/{name}": text for name, text in manpage.pages().items()},
+        **{f"completion/{name}": manpage.completion(shell) for shell, name in manpage.SHELLS.items()},
     }
 
 
@@ -132,9 +134,13 @@ def _code(text: str) -> str:
 
 
 def main() -> None:
-    """Write the pages into the folder that is named."""
-    for name, text in pages().items():
-        (Path(sys.argv[1]) / name).write_text(text, "utf-8")
+    """Write the pages into the folder that is named; with a language behind it, the man pages in that."""
+    folder, *code = sys.argv[1:]
+    cli.speak(next(iter(code), "en"))
+    for name, text in ({f"man/{code[0]}/{page}": text for page, text in manpage.pages().items()} if code else pages()).items():
+        path = Path(folder) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

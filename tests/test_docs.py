@@ -12,19 +12,23 @@ import pytest
 from kelou import command, destination, errand, lifecycle, listtype
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("cli.md", "configuration.md", "list-settings.md", "rules.md", "kelou.toml.sample")
+PAGES = (
+    "cli.md", "configuration.md", "list-settings.md", "rules.md", "kelou.toml.sample", "man/kelou.8", "man/kelou.toml.5", "man/fr/kelou.8", "man/fr/kelou.toml.5",
+    "completion/kelou.bash", "completion/_kelou", "completion/kelou.fish",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("docs")
-    subprocess.run([sys.executable, "-m", "kelou.admin.manual", str(folder)], check=True, cwd=ROOT)
+    for language in ([], ["fr"]):
+        subprocess.run([sys.executable, "-m", "kelou.admin.manual", str(folder), *language], check=True, cwd=ROOT)
     return folder
 
 
 def test_every_page_is_compared(made: Path) -> None:
     """script/docs makes exactly the pages that are looked at here."""
-    assert {path.name for path in made.iterdir()} == set(PAGES)
+    assert {str(path.relative_to(made)) for path in made.rglob("*") if path.is_file()} == set(PAGES)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -33,6 +33,7 @@ MARKS: dict[str, tuple[int, ...] | None] = {"_": None, "N_": None, "ngettext": (
 
 # The same in both languages: names of fields, of units and of things that have one name only.
 SAME = {
+    "OPTIONS", "SYNOPSIS", "DESCRIPTION",
     "({type} {name}, {size} octets)", "Configuration", "Types", "absent", "action", "active", "code", "configuration", "description", "organisation",
     "secret", "site", "type", "version", "zone",
 }  # fmt: skip
